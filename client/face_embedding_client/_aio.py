@@ -1,0 +1,156 @@
+"""The client for asyncio."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
+from face_embedding_client import _errors, _messages
+from face_embedding_client._errors import FaceEmbeddingError
+from face_embedding_client._messages import DEFAULT_TIMEOUT_S
+from face_embedding_client._operations import Operation, Operations, StreamProgress
+from face_embedding_client._types import Comparison, Embedding, Face, ModelInfo
+
+T = TypeVar("T")
+
+
+class AsyncFaceEmbeddingClient:
+    """`FaceEmbeddingClient` for asyncio: the same methods, to be awaited.
+
+    Make it where a loop runs; close it, or use it in an `async with`.
+    """
+
+    def __init__(
+        self, address: str, *, model: str = "", timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._channel = grpc.aio.insecure_channel(address, _messages.CHANNEL_OPTIONS)
+        self._stub = pb_grpc.FaceEmbeddingServiceStub(self._channel)
+        self._methods = {
+            "Embed": self._stub.Embed,
+            "Compare": self._stub.Compare,
+            "GetModelInfo": self._stub.GetModelInfo,
+            "Check": health_pb2_grpc.HealthStub(self._channel).Check,
+        }
+        self._operations = Operations(model)
+
+    async def embed(self, face: Face, *, raw: bool = False) -> Embedding:
+        """See `FaceEmbeddingClient.embed`."""
+        return await self._run(self._operations.embed(face, raw))
+
+    async def embed_many(
+        self, faces: Sequence[Face], *, raw: bool = False
+    ) -> list[Embedding | FaceEmbeddingError]:
+        """See `FaceEmbeddingClient.embed_many`."""
+        return await self._run(self._operations.embed_many(faces, raw))
+
+    async def embed_stream(
+        self,
+        faces: Iterable[tuple[str, Face]] | AsyncIterable[tuple[str, Face]],
+        *,
+        raw: bool = False,
+    ) -> AsyncIterator[tuple[str, Embedding | FaceEmbeddingError]]:
+        """See `FaceEmbeddingClient.embed_stream`; the faces may come asynchronously."""
+        progress = StreamProgress(self._timeout_s)
+        options = self._operations.options(raw)
+        failures: list[BaseException] = []
+
+        async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
+            try:
+                async for item_id, face in _asynchronous(faces):
+                    request = _messages.stream_request(item_id, face, options)
+                    progress.sent()
+                    yield request
+            except Exception as error:
+                failures.append(error)
+                call.cancel()
+
+        call = self._stub.EmbedStream(requests())
+        try:
+            while True:
+                reading = asyncio.ensure_future(call.read())
+                while not reading.done():
+                    if progress.remaining_s <= 0:
+                        raise progress.error(self._address)
+                    await asyncio.wait([reading], timeout=progress.remaining_s)
+                response = reading.result()
+                if response is grpc.aio.EOF:
+                    break
+                progress.received()
+                yield response.id, _messages.embedding_or_error(response.result)
+        except (grpc.RpcError, asyncio.CancelledError) as error:
+            if failures:
+                raise failures[0] from error
+            if isinstance(error, grpc.RpcError):
+                raise _errors.from_rpc_error(error, self._address) from error
+            raise
+        finally:
+            call.cancel()
+        if failures:
+            raise failures[0]
+
+    async def compare(
+        self,
+        first: Face | Embedding,
+        second: Face | Embedding,
+        *,
+        threshold: float | None = None,
+    ) -> Comparison:
+        """See `FaceEmbeddingClient.compare`."""
+        return await self._run(self._operations.compare(first, second, threshold))
+
+    async def model_info(self) -> ModelInfo:
+        """See `FaceEmbeddingClient.model_info`."""
+        return await self._run(self._operations.model_info())
+
+    async def is_serving(self) -> bool:
+        """See `FaceEmbeddingClient.is_serving`."""
+        return await self._run(self._operations.is_serving())
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> "AsyncFaceEmbeddingClient":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _run(self, operation: Operation[T]) -> T:
+        try:
+            call = next(operation)
+            while True:
+                try:
+                    response = await self._methods[call.method](
+                        call.request, timeout=self._timeout_s
+                    )
+                except grpc.RpcError as error:
+                    call = operation.throw(_errors.from_rpc_error(error, self._address))
+                else:
+                    call = operation.send(response)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+async def _asynchronous(
+    items: Iterable[tuple[str, Face]] | AsyncIterable[tuple[str, Face]],
+) -> AsyncIterator[tuple[str, Face]]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item

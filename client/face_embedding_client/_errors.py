@@ -1,0 +1,87 @@
+"""What can go wrong for a caller.
+
+FaceEmbeddingError
+├── InvalidRequestError        the request, or one face of it, is refused
+├── UnknownModelError          the server does not serve the named model
+├── ServerUnavailableError     no server there, or it is loading or stopping: try again
+├── DeadlineExceededError      no answer in time
+└── ServerError                the server failed
+"""
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+# The name that gRPC gives to a google.rpc.Status among the trailers of a call.
+_STATUS_DETAILS_KEY = "grpc-status-details-bin"
+
+
+class FaceEmbeddingError(Exception):
+    """Base of every error of this package.
+
+    Args:
+        message: what was wrong and what to do.
+        reason: the name of an `ErrorReason` without its prefix, such as `IMAGE_SIZE`; empty where
+            the error did not come from the service itself.
+        field: the path of the request's field to blame, or empty.
+        code: the gRPC status code.
+
+    """
+
+    def __init__(self, message: str, reason: str, field: str, code: grpc.StatusCode) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.field = field
+        self.code = code
+
+
+class InvalidRequestError(FaceEmbeddingError):
+    """The request, or one face of it, is refused; sending it again will not help."""
+
+
+class UnknownModelError(FaceEmbeddingError):
+    """The server does not serve the named model."""
+
+
+class ServerUnavailableError(FaceEmbeddingError):
+    """There is no server at the address, or it is loading or stopping; try again later."""
+
+
+class DeadlineExceededError(FaceEmbeddingError):
+    """The server did not answer in time."""
+
+
+class ServerError(FaceEmbeddingError):
+    """The server failed to answer."""
+
+
+_BY_CODE: dict[grpc.StatusCode, type[FaceEmbeddingError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: InvalidRequestError,
+    grpc.StatusCode.NOT_FOUND: UnknownModelError,
+    grpc.StatusCode.UNAVAILABLE: ServerUnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+}
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def from_status(status: status_pb2.Status) -> FaceEmbeddingError:
+    """Return the error that a status stands for."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        detail.Unpack(info)
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    kind = _BY_CODE.get(code, ServerError)
+    return kind(status.message, info.reason, info.metadata.get("field", ""), code)
+
+
+def from_rpc_error(error: grpc.RpcError, address: str) -> FaceEmbeddingError:
+    """Return the error that a failed call stands for."""
+    # Every failed call is both an error and the call itself.
+    call: grpc.Call = error  # type: ignore[assignment]
+    for key, value in call.trailing_metadata() or ():
+        if key == _STATUS_DETAILS_KEY and isinstance(value, bytes):
+            return from_status(status_pb2.Status.FromString(value))
+    code = call.code() or grpc.StatusCode.UNKNOWN
+    message = f"{address}: {call.details() or code.name}"
+    return _BY_CODE.get(code, ServerError)(message, "", "", code)

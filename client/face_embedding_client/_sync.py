@@ -1,0 +1,169 @@
+"""The client for threads."""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
+from face_embedding_client import _errors, _messages
+from face_embedding_client._errors import FaceEmbeddingError
+from face_embedding_client._messages import DEFAULT_TIMEOUT_S
+from face_embedding_client._operations import Operation, Operations, StreamProgress
+from face_embedding_client._types import Comparison, Embedding, Face, ModelInfo
+
+T = TypeVar("T")
+
+
+class FaceEmbeddingClient:
+    """Talks to one server. Safe to share between threads; close it, or use it in a `with`.
+
+    Args:
+        address: `HOST:PORT`.
+        model: the model's name; the server's own if empty.
+        timeout_s: the deadline of each call in seconds; in a stream, of each answer.
+
+    Every method raises a `FaceEmbeddingError` if the call fails.
+
+    """
+
+    def __init__(
+        self, address: str, *, model: str = "", timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._channel = grpc.insecure_channel(address, _messages.CHANNEL_OPTIONS)
+        self._stub = pb_grpc.FaceEmbeddingServiceStub(self._channel)
+        self._methods = {
+            "Embed": self._stub.Embed,
+            "Compare": self._stub.Compare,
+            "GetModelInfo": self._stub.GetModelInfo,
+            "Check": health_pb2_grpc.HealthStub(self._channel).Check,
+        }
+        self._operations = Operations(model)
+
+    def embed(self, face: Face, *, raw: bool = False) -> Embedding:
+        """Embed one aligned face.
+
+        Args:
+            face: the bytes of a JPEG or PNG file, or pixels.
+            raw: keep the values as the network gave them instead of dividing by their norm.
+
+        """
+        return self._run(self._operations.embed(face, raw))
+
+    def embed_many(
+        self, faces: Sequence[Face], *, raw: bool = False
+    ) -> list[Embedding | FaceEmbeddingError]:
+        """Embed aligned faces in as few calls as the server's limits allow.
+
+        Returns:
+            For each face, in order, its embedding, or the error that there is instead.
+
+        """
+        return self._run(self._operations.embed_many(faces, raw))
+
+    def embed_stream(
+        self, faces: Iterable[tuple[str, Face]], *, raw: bool = False
+    ) -> Iterator[tuple[str, Embedding | FaceEmbeddingError]]:
+        """Embed any number of aligned faces, each with an id of the caller's choice.
+
+        Faces are taken as the server has room for them, by another thread. Yields each id with
+        its embedding, or the error that there is instead, in the order in which they are done.
+        """
+        progress = StreamProgress(self._timeout_s)
+        options = self._operations.options(raw)
+        failures: list[BaseException] = []
+
+        def requests() -> Iterator[pb.EmbedStreamRequest]:
+            try:
+                for item_id, face in faces:
+                    request = _messages.stream_request(item_id, face, options)
+                    progress.sent()
+                    yield request
+            except BaseException as error:
+                failures.append(error)
+                call.cancel()
+
+        finished = threading.Event()
+
+        def watch() -> None:
+            while not finished.wait(max(progress.remaining_s, 0)):
+                if progress.remaining_s <= 0:
+                    failures.append(progress.error(self._address))
+                    call.cancel()
+                    return
+
+        call = self._stub.EmbedStream(requests())
+        threading.Thread(target=watch, name="face-embedding-stream", daemon=True).start()
+        try:
+            for response in call:
+                progress.received()
+                yield response.id, _messages.embedding_or_error(response.result)
+        except grpc.RpcError as error:
+            raise (
+                failures[0] if failures else _errors.from_rpc_error(error, self._address)
+            ) from error
+        finally:
+            finished.set()
+            call.cancel()
+        if failures:
+            raise failures[0]
+
+    def compare(
+        self,
+        first: Face | Embedding,
+        second: Face | Embedding,
+        *,
+        threshold: float | None = None,
+    ) -> Comparison:
+        """Compare two faces, each an image or an embedding from an earlier call.
+
+        Args:
+            first: one side.
+            second: the other side.
+            threshold: the cosine similarity from which they match; none, no decision.
+
+        """
+        return self._run(self._operations.compare(first, second, threshold))
+
+    def model_info(self) -> ModelInfo:
+        """Describe the served model."""
+        return self._run(self._operations.model_info())
+
+    def is_serving(self) -> bool:
+        """Return whether the server's health is SERVING."""
+        return self._run(self._operations.is_serving())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> "FaceEmbeddingClient":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, operation: Operation[T]) -> T:
+        try:
+            call = next(operation)
+            while True:
+                try:
+                    response = self._methods[call.method](call.request, timeout=self._timeout_s)
+                except grpc.RpcError as error:
+                    call = operation.throw(_errors.from_rpc_error(error, self._address))
+                else:
+                    call = operation.send(response)
+        except StopIteration as end:
+            result: T = end.value
+            return result

@@ -1,0 +1,62 @@
+"""An MXNet checkpoint: a symbol and its parameters."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from face_embedding_models import params, symbol
+from face_embedding_models.errors import CheckpointError
+from face_embedding_models.symbol import VARIABLE, Symbol
+
+SYMBOL_FILE = "model-symbol.json"
+PARAMS_FILE = "model-0000.params"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network and its arrays by name, parameters and auxiliary states alike."""
+
+    symbol: Symbol
+    arrays: Mapping[str, NDArray[np.generic]]
+
+
+def parse(symbol_bytes: bytes, params_bytes: bytes) -> Checkpoint:
+    """Read a checkpoint and check that its two files belong together.
+
+    Raises:
+        CheckpointError: if either file is malformed, or if the parameters hold an array that no
+            node uses.
+
+    """
+    graph = symbol.parse(symbol_bytes)
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for full_name, array in params.parse(params_bytes).items():
+        kind, _, name = full_name.partition(":")
+        if kind not in ("arg", "aux") or not name:
+            raise CheckpointError(f"array '{full_name}' is neither 'arg:…' nor 'aux:…'")
+        if name in arrays:
+            raise CheckpointError(f"array '{name}' is both a parameter and an auxiliary state")
+        arrays[name] = array
+    variables = {node.name for node in graph.nodes if node.op == VARIABLE}
+    unused = sorted(arrays.keys() - variables)
+    if unused:
+        raise CheckpointError(f"the symbol does not use the array '{unused[0]}'")
+    return Checkpoint(graph, arrays)
+
+
+def read(folder: Path) -> Checkpoint:
+    """Read the checkpoint in a folder of the store."""
+    return parse((folder / SYMBOL_FILE).read_bytes(), (folder / PARAMS_FILE).read_bytes())
+
+
+def digest(symbol_bytes: bytes, params_bytes: bytes) -> str:
+    """Return the SHA-256 that identifies a checkpoint's weights.
+
+    It is that of the parameters followed by the symbol, so anyone can recompute it:
+    `cat model-0000.params model-symbol.json | sha256sum`.
+    """
+    return hashlib.sha256(params_bytes + symbol_bytes).hexdigest()

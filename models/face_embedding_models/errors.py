@@ -1,0 +1,40 @@
+"""What can go wrong with model files.
+
+    ModelError
+    ├── UnknownModelError       no manifest of that name
+    ├── StoreError              the store lacks something, or holds something damaged
+    ├── ImportRefusedError      a source that cannot or may not be imported
+    ├── CheckpointError         files that are not an MXNet checkpoint, or a damaged one
+    └── ConversionError         a network that cannot be converted
+        └── UnsupportedOperatorError
+
+Each message says what was wrong, where, and what to do.
+"""
+
+
+class ModelError(Exception):
+    """Base of every error about model files."""
+
+
+class UnknownModelError(ModelError):
+    """No manifest has the name asked for."""
+
+
+class StoreError(ModelError):
+    """The store lacks a model or a file, or a file in it was changed."""
+
+
+class ImportRefusedError(ModelError):
+    """A source cannot be read, is unsafe, or differs from the manifest."""
+
+
+class CheckpointError(ModelError):
+    """A symbol or parameter file is malformed."""
+
+
+class ConversionError(ModelError):
+    """A checkpoint's network cannot be expressed as an OpenVINO model."""
+
+
+class UnsupportedOperatorError(ConversionError):
+    """The network uses an operator, or an attribute of one, that the converter does not know."""

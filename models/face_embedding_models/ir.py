@@ -1,0 +1,85 @@
+"""OpenVINO IR: making it from a stored checkpoint, and what it costs to run."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import openvino as ov
+
+from face_embedding_models import conversion, sealed
+from face_embedding_models.store import IR_MODEL_FILE, StoredModel
+
+PRECISION = "f32"
+_ELEMENTWISE = {"Add", "Subtract", "Multiply", "Divide", "PRelu", "Relu", "Sigmoid", "Clamp"}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The size of a network and the work for one face.
+
+    Args:
+        mparams: millions of floating point parameters.
+        gflops: billions of floating point operations; a multiplication and an addition are two.
+
+    """
+
+    mparams: float
+    gflops: float
+
+
+def convert(model: StoredModel) -> Path:
+    """Convert a model's checkpoint to IR, f32, in the store, and return the IR's folder.
+
+    Raises:
+        ConversionError: if the network cannot be converted.
+        StoreError: if the checkpoint was damaged, or the store cannot be written.
+
+    """
+    network = conversion.convert(model.read_checkpoint(), model.manifest)
+    folder = model.ir_folder(PRECISION)
+    record = {"weights_sha256": model.weights_sha256, "openvino": ov.get_version()}
+    sealed.write(
+        folder,
+        lambda pending: ov.save_model(network, pending / IR_MODEL_FILE, compress_to_fp16=False),
+        record,
+    )
+    return folder
+
+
+def read(model: StoredModel, precision: str = PRECISION) -> ov.Model:
+    """Read a model's IR from the store, verified, and not mapped: later damage cannot reach it.
+
+    Raises:
+        StoreError: if there is none at that precision, or it was damaged.
+
+    """
+    xml, weights = model.read_ir_files(precision)
+    return ov.Core().read_model(model=xml, weights=weights)
+
+
+def cost(network: ov.Model) -> Cost:
+    """Count a network's parameters and its operations for one face."""
+    single = network.clone()
+    single.reshape([1, *list(single.input().get_partial_shape())[1:]])
+    parameters, operations = 0, 0
+    for node in single.get_ops():
+        if node.get_type_name() == "Constant":
+            if node.get_output_element_type(0).is_real():
+                parameters += math.prod(node.get_output_shape(0))
+        else:
+            operations += _operations(node)
+    return Cost(parameters / 1e6, operations / 1e9)
+
+
+def _operations(node: ov.Node) -> int:
+    kind = node.get_type_name()
+    results = math.prod(node.get_output_shape(0)) if node.get_output_size() else 0
+    if kind in _ELEMENTWISE:
+        return results
+    if kind == "MatMul":
+        return 2 * results * node.get_input_shape(1)[-1]
+    if kind in ("Convolution", "GroupConvolution"):
+        # Filters are [outputs, inputs, height, width], after the groups where there are some.
+        per_result = math.prod(node.get_input_shape(1)[-3:])
+        return 2 * results * per_result
+    return 0

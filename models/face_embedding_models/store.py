@@ -1,0 +1,177 @@
+"""The store: a folder that holds the models of a machine.
+
+    STORE/
+      MODEL/
+        current.json                     which checkpoint is in use
+        DIGEST/                          one folder a checkpoint
+          checkpoint/                    model-symbol.json, model-0000.params
+          ir-f32/                        model.xml, model.bin
+
+Every innermost folder is sealed (see `sealed`), so that nothing half-written is ever visible and
+nothing changed is ever used.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+from face_embedding_models import checkpoint, manifest, sealed
+from face_embedding_models.checkpoint import PARAMS_FILE, SYMBOL_FILE, Checkpoint
+from face_embedding_models.errors import StoreError
+from face_embedding_models.manifest import Manifest
+
+Origin = Literal["published", "unverified", "synthetic"]
+
+ORIGIN_NOTES: dict[Origin, str] = {
+    "published": "the published weights, verified by size and SHA-256",
+    "unverified": "UNVERIFIED weights: they were not proven to be the published ones",
+    "synthetic": "SYNTHETIC weights: a stand-in whose embeddings mean nothing for recognition",
+}
+
+IR_MODEL_FILE = "model.xml"
+IR_WEIGHTS_FILE = "model.bin"
+_CURRENT_FILE = "current.json"
+_CHECKPOINT_FOLDER = "checkpoint"
+_FOLDER_DIGITS = 16
+_SPACE_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model with weights.
+
+    Args:
+        manifest: what is known of the model.
+        folder: where its files are.
+        weights_sha256: the digest of its checkpoint, see `checkpoint.digest`.
+        origin: where the weights come from.
+        source: the name of the file, folder or generator that they came from.
+
+    """
+
+    manifest: Manifest
+    folder: Path
+    weights_sha256: str
+    origin: Origin
+    source: str
+
+    @property
+    def embedding_space(self) -> str:
+        """The identifier of the space that the model's embeddings live in.
+
+        It names the model, the start of its weights' digest, and its output, and not the engine
+        that computes it: parity makes embeddings of all engines comparable.
+        """
+        name, output = self.manifest.name, self.manifest.output.mxnet_name
+        return f"{name}/{self.weights_sha256[:_SPACE_DIGITS]}/{output}"
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """The folder with the checkpoint's two files."""
+        return self.folder / _CHECKPOINT_FOLDER
+
+    def ir_folder(self, precision: str) -> Path:
+        """Return the folder of the IR at a precision, which may not be there yet."""
+        return self.folder / f"ir-{precision}"
+
+    def read_checkpoint(self) -> Checkpoint:
+        """Read and verify the checkpoint."""
+        return checkpoint.parse(*self.read_checkpoint_files())
+
+    def read_checkpoint_files(self) -> tuple[bytes, bytes]:
+        """Return the verified bytes of the symbol and of the parameters."""
+        folder = self.checkpoint_folder
+        return sealed.read_file(folder, SYMBOL_FILE), sealed.read_file(folder, PARAMS_FILE)
+
+    def read_ir_files(self, precision: str) -> tuple[bytes, bytes]:
+        """Return the verified bytes of the IR: its XML and its weights.
+
+        Raises:
+            StoreError: if the model was not converted to that precision, or was damaged since.
+
+        """
+        folder = self.ir_folder(precision)
+        if not folder.exists():
+            raise StoreError(
+                f"{self.manifest.name} has no IR at {precision} in the store; make it with "
+                f"'face-embedding-server models convert {self.manifest.name}'"
+            )
+        return sealed.read_file(folder, IR_MODEL_FILE), sealed.read_file(folder, IR_WEIGHTS_FILE)
+
+
+class Store:
+    """The models of a machine, under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def names(self) -> list[str]:
+        """Return the names of the models that have weights, sorted."""
+        return [name for name in manifest.names() if self._current_file(name).exists()]
+
+    def get(self, name: str) -> StoredModel:
+        """Return a model.
+
+        Raises:
+            UnknownModelError: if no manifest has that name.
+            StoreError: if the store has no weights for it.
+
+        """
+        known = manifest.load(name)
+        try:
+            current = json.loads(self._current_file(name).read_text("utf-8"))
+            folder = self.root / name / current["checkpoint"]
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{name} is not in the store {self.root}; import its weights with "
+                f"'face-embedding-server models import {name} PATH_OR_URL', or make a stand-in "
+                f"with 'face-embedding-server models synthesize {name}'"
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{self._current_file(name)} is damaged: {error!r}") from error
+        record = sealed.read_record(folder / _CHECKPOINT_FOLDER)
+        return StoredModel(
+            known, folder, record["weights_sha256"], record["origin"], record["source"]
+        )
+
+    def add(
+        self,
+        known: Manifest,
+        symbol_bytes: bytes,
+        params_bytes: bytes,
+        origin: Origin,
+        source: str,
+    ) -> StoredModel:
+        """Put a checkpoint into the store and make it the model's current one.
+
+        Raises:
+            CheckpointError: if it is malformed or has not the output of the manifest.
+            StoreError: if the store cannot be written.
+
+        """
+        parsed = checkpoint.parse(symbol_bytes, params_bytes)
+        parsed.symbol.index_of(known.output.mxnet_name)
+        parsed.symbol.index_of(known.input.name)
+        digest = checkpoint.digest(symbol_bytes, params_bytes)
+        folder = self.root / known.name / digest[:_FOLDER_DIGITS]
+
+        def fill(pending: Path) -> None:
+            (pending / SYMBOL_FILE).write_bytes(symbol_bytes)
+            (pending / PARAMS_FILE).write_bytes(params_bytes)
+
+        record = {"weights_sha256": digest, "origin": origin, "source": source}
+        sealed.write(folder / _CHECKPOINT_FOLDER, fill, record)
+        text = json.dumps({"checkpoint": folder.name}) + "\n"
+        sealed.write_text(self._current_file(known.name), text)
+        return self.get(known.name)
+
+    def _current_file(self, name: str) -> Path:
+        return self.root / name / _CURRENT_FILE
+
+
+def default_root() -> Path:
+    """Return the store's folder where none is named: in the user's data folder."""
+    return platformdirs.user_data_path("face-embedding") / "models"

@@ -1,0 +1,99 @@
+"""The inference engines that can serve a model.
+
+Each module in this package is one backend, named like its engine, with a function
+
+    load(model: StoredModel, precision: str) -> Backend
+
+Adding a backend is adding such a module. Only that module imports the engine, and only when the
+backend is asked for.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from face_embedding_models.manifest import ChannelOrder
+from face_embedding_models.store import StoredModel
+
+
+class BackendError(Exception):
+    """A backend cannot be loaded; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """What runs the model.
+
+    Args:
+        name: the backend's name, that of its module.
+        version: the engine's version.
+        device: the device as the engine names it.
+        precision: the precision in effect, whatever was asked for.
+        channel_order: the order of the channels that the engine's network takes.
+
+    """
+
+    name: str
+    version: str
+    device: str
+    precision: str
+    channel_order: ChannelOrder
+
+
+class Backend(Protocol):
+    """A loaded model that embeds faces. Safe to use from any thread."""
+
+    @property
+    def info(self) -> BackendInfo:
+        """What runs the model."""
+        ...
+
+    def submit(self, face_bgr: NDArray[np.uint8]) -> "Future[NDArray[np.float32]]":
+        """Embed one face in the background.
+
+        Args:
+            face_bgr: uint8 `[height, width, 3]`, channels BGR, 0 to 255, of the model's input
+                size. It must not change until the result is there.
+
+        Returns:
+            The future of the raw embedding, float32 `[size]`, owned by the caller.
+
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish what was submitted and let go of the engine."""
+        ...
+
+
+def names() -> list[str]:
+    """Return the names of the backends, whether or not their engines are installed."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str, model: StoredModel, precision: str) -> Backend:
+    """Load a model into a backend.
+
+    Raises:
+        BackendError: if the backend is unknown, its engine is not installed, or it cannot run the
+            model at that precision.
+        StoreError: if the model's files are missing or damaged.
+
+    """
+    if name not in names():
+        raise BackendError(f"no backend is called '{name}'; known are {', '.join(names())}")
+    try:
+        module = importlib.import_module(f"{__name__}.{name}")
+        loader: Callable[[StoredModel, str], Backend] = module.load
+        return loader(model, precision)
+    except ImportError as error:
+        raise BackendError(
+            f"the engine of the backend '{name}' cannot be imported ({error}); install it, for "
+            f"the engines of this package with pip install 'face-embedding[server,mxnet]'"
+        ) from error

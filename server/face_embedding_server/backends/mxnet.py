@@ -1,0 +1,96 @@
+"""MXNet: runs the original checkpoint. The reference.
+
+MXNet 1.9.1 is the last release and is kept alive here: what it needs of its surroundings is done
+in this module and nowhere else.
+"""
+
+import importlib
+import os
+import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from face_embedding_models import checkpoint
+from face_embedding_models.store import StoredModel
+from face_embedding_server.backends import BackendError, BackendInfo
+from face_embedding_server.images import swap_red_and_blue
+
+
+class MxnetBackend:
+    """A bound network on the one thread that ever touches MXNet, which is not thread-safe."""
+
+    def __init__(self, model: StoredModel) -> None:
+        self._thread = ThreadPoolExecutor(1, "mxnet")
+        try:
+            self._executor, version = self._thread.submit(_bind, model).result()
+        except BaseException:
+            self._thread.shutdown()
+            raise
+        order = model.manifest.input.mxnet_channel_order
+        self.info = BackendInfo("mxnet", version, "cpu(0)", "f32", order)
+
+    def submit(self, face_bgr: NDArray[np.uint8]) -> "Future[NDArray[np.float32]]":
+        """Embed one face; see `Backend.submit`."""
+        return self._thread.submit(self._infer, face_bgr)
+
+    def close(self) -> None:
+        """Finish what was submitted; see `Backend.close`."""
+        self._thread.shutdown()
+
+    def _infer(self, face_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+        face = face_bgr if self.info.channel_order == "BGR" else swap_red_and_blue(face_bgr)
+        data = face.transpose(2, 0, 1)[np.newaxis].astype(np.float32)
+        outputs = self._executor.forward(is_train=False, data=data)
+        embedding: NDArray[np.float32] = outputs[0].asnumpy()[0]
+        return embedding
+
+
+def load(model: StoredModel, precision: str) -> MxnetBackend:
+    """Load the model's checkpoint; see `backends.load`."""
+    if precision != "f32":
+        raise BackendError(f"mxnet runs at f32 only, not at '{precision}'")
+    return MxnetBackend(model)
+
+
+def _bind(model: StoredModel) -> tuple[Any, str]:
+    """Return an MXNet executor of the model for one face, and MXNet's version."""
+    mxnet = _import_mxnet()
+    symbol_bytes, params_bytes = model.read_checkpoint_files()
+    # MXNet reads outside its memory when a graph is malformed, so it only sees checked ones.
+    checkpoint.parse(symbol_bytes, params_bytes)
+    known = model.manifest
+    try:
+        internals = mxnet.sym.load_json(symbol_bytes.decode()).get_internals()
+        network = internals[f"{known.output.mxnet_name}_output"]
+        arrays = {
+            name.partition(":")[2]: array
+            for name, array in mxnet.nd.load_frombuffer(params_bytes).items()
+        }
+        arrays[known.input.name] = mxnet.nd.zeros((1, 3, known.input.height, known.input.width))
+        executor = network.bind(
+            mxnet.cpu(),
+            args={name: arrays[name] for name in network.list_arguments()},
+            aux_states={name: arrays[name] for name in network.list_auxiliary_states()},
+            grad_req="null",
+        )
+        executor.forward(is_train=False)[0].wait_to_read()
+    except (mxnet.MXNetError, ValueError) as error:
+        raise BackendError(f"MXNet cannot load {known.name}: {error}") from error
+    except KeyError as error:
+        raise BackendError(f"the checkpoint of {known.name} lacks the array {error}") from error
+    return executor, mxnet.__version__
+
+
+def _import_mxnet() -> Any:
+    # Its fusion of operators into subgraphs fails on the second forward of MobileFaceNet ("We
+    # can't generate TBlob for MKLDNN data"). Read by MXNet once, at import.
+    os.environ.setdefault("MXNET_SUBGRAPH_BACKEND", "NONE")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # An alias that NumPy dropped in 1.24 and MXNet uses while it is imported.
+        if not hasattr(np, "bool"):
+            np.bool = np.bool_  # type: ignore[misc, assignment]  # restores an old name
+        return importlib.import_module("mxnet")

@@ -1,0 +1,135 @@
+"""The command `face-embedding-server`.
+
+Exit status: 0 for success, 1 if the answer of a check is no, 2 for an error.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from face_embedding_models.errors import ModelError
+from face_embedding_models.store import Store
+from face_embedding_server import backends, models_cli, parity, settings
+from face_embedding_server.backends import BackendError
+from face_embedding_server.images import FaceReader
+from face_embedding_server.parity import ParityInputError, Report
+from face_embedding_server.sample_faces import sample_faces
+from face_embedding_server.settings import Settings, SettingsError
+
+EXIT_NO = 1
+EXIT_ERROR = 2
+_REFERENCE_BACKEND = "mxnet"
+_CANDIDATE_BACKEND = "openvino"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except (ModelError, SettingsError, BackendError, ParityInputError) as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("face-embedding-server", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="serve a model over gRPC")
+    serve.add_argument("--config", type=Path, help="a TOML file with settings")
+    for name, field in Settings.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        serve.add_argument(flag, help=field.description, metavar="VALUE", dest=name)
+    serve.set_defaults(run=_serve)
+    models_cli.add_commands(commands.add_parser("models", help="look after the model files"))
+    check = commands.add_parser(
+        "parity", help="check that both backends give the same embeddings (exit status 1 if not)"
+    )
+    check.add_argument("--model", required=True, help="the model's name")
+    check.add_argument("--images", type=Path, help="a folder of aligned faces; default: drawn ones")
+    models_cli.add_common_options(check)
+    check.set_defaults(run=_parity)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    # Here, since only this command needs gRPC's server.
+    from face_embedding_server import server
+    from face_embedding_server.serving import ServedModel
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    flags = {name: value for name, value in vars(options).items() if name != "run"}
+    chosen = settings.load(flags)
+
+    def announce(port: int, model: ServedModel) -> None:
+        info = model.info
+        host = chosen.address.rpartition(":")[0]
+        logging.info(
+            "serving %s on %s:%d with %s at %s: %s",
+            *(info.name, host, port, info.backend, info.precision, info.weights_note),
+        )
+
+    asyncio.run(server.run(chosen, _stop_signal, announce))
+    return 0
+
+
+async def _stop_signal() -> None:
+    """Return at the first SIGTERM or SIGINT; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def handle(number: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        logging.info("stopping on %s", number.name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, handle, number)
+    await stop.wait()
+
+
+def _parity(options: argparse.Namespace) -> int:
+    stored = Store(settings.store_root(options.store)).get(options.model)
+    size = stored.manifest.input
+    if options.images:
+        reader = FaceReader(
+            size.width, size.height, Settings.model_fields["max_encoded_bytes"].default
+        )
+        faces = parity.read_faces(options.images, reader)
+    else:
+        faces = sample_faces(size.width, size.height)
+    loaded = [backends.load(n, stored, "f32") for n in (_REFERENCE_BACKEND, _CANDIDATE_BACKEND)]
+    report = parity.run(*loaded, faces, stored.manifest.parity)
+    for backend in loaded:
+        backend.close()
+    if options.json:
+        print(json.dumps({"model": options.model, **report.as_json()}, indent=2))
+    else:
+        _print_parity(report)
+    return 0 if report.passed else EXIT_NO
+
+
+def _print_parity(report: Report) -> None:
+    straight, swapped = report.straight, report.swapped
+    print(f"{'face':<24} {'cosine':>12} {'max abs difference':>20}")
+    for face in straight.faces:
+        print(f"{face.name:<24} {face.cosine:12.9f} {face.max_abs_difference:20.3g}")
+    print(
+        f"\nall faces: cosine at least {straight.min_cosine:.9f} "
+        f"(tolerance {straight.tolerances.min_cosine}), difference at most "
+        f"{straight.max_abs_difference:.3g}, in units of the embedding's RMS "
+        f"{straight.max_scaled_difference:.3g} (tolerance "
+        f"{straight.tolerances.max_scaled_difference:g})"
+    )
+    seen = "is noticed" if report.channel_order_proven else "IS NOT NOTICED"
+    print(f"red and blue swapped: cosine at least {swapped.min_cosine:.6f}, the swap {seen}")
+    print("parity: passed" if report.passed else "parity: FAILED")

@@ -1,0 +1,66 @@
+"""Why a request is refused, and the status that says so.
+
+Inside the server a refusal is an exception with a reason; it becomes a gRPC status only here.
+"""
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+
+DOMAIN = "face-embedding"
+# The name that gRPC gives to a google.rpc.Status among the trailers of a call.
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+
+_PREFIX = "ERROR_REASON_"
+_CODES = {
+    pb.ERROR_REASON_MODEL_UNKNOWN: grpc.StatusCode.NOT_FOUND,
+    pb.ERROR_REASON_MODEL_LOADING: grpc.StatusCode.UNAVAILABLE,
+    pb.ERROR_REASON_STOPPING: grpc.StatusCode.UNAVAILABLE,
+    pb.ERROR_REASON_INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+
+class Refusal(Exception):
+    """A request, or one face of it, is refused.
+
+    Args:
+        reason: the `ErrorReason`; it decides the status code.
+        message: what was wrong and what to do, for the caller.
+        field: the path of the field to blame, such as `encoded`; callers prepend where it is.
+
+    """
+
+    def __init__(self, reason: pb.ErrorReason.ValueType, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.field = field
+
+    def within(self, prefix: str) -> "Refusal":
+        """Return the same refusal with a longer path."""
+        return Refusal(self.reason, self.message, ".".join(filter(None, (prefix, self.field))))
+
+
+def internal_error() -> Refusal:
+    """Return the refusal that stands for a fault of the server; the log has the fault itself."""
+    return Refusal(pb.ERROR_REASON_INTERNAL, "the server failed to answer; its log has the details")
+
+
+def code_of(refusal: Refusal) -> grpc.StatusCode:
+    """Return the gRPC status code of a refusal."""
+    return _CODES.get(refusal.reason, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def status_of(refusal: Refusal) -> status_pb2.Status:
+    """Return a refusal as a status with an `ErrorInfo`."""
+    info = error_details_pb2.ErrorInfo(
+        reason=pb.ErrorReason.Name(refusal.reason).removeprefix(_PREFIX), domain=DOMAIN
+    )
+    message = refusal.message
+    if refusal.field:
+        info.metadata["field"] = refusal.field
+        message = f"{refusal.field}: {message}"
+    status = status_pb2.Status(code=code_of(refusal).value[0], message=message)
+    status.details.add().Pack(info)
+    return status

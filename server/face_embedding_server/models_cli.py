@@ -1,0 +1,132 @@
+"""`face-embedding-server models`: look after the model files."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from face_embedding_models import importing, ir, manifest, synthesis
+from face_embedding_models.manifest import Manifest
+from face_embedding_models.store import ORIGIN_NOTES, Store, StoredModel
+from face_embedding_server import settings
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add `list`, `show`, `import`, `synthesize` and `convert` below `models`."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Any, summary: str, *, named: bool = True) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=summary, description=summary)
+        if named:
+            command.add_argument("name", help="the model's name")
+        add_common_options(command)
+        command.set_defaults(run=run)
+        return command
+
+    add("list", _list, "list the models that are known, and what the store has", named=False)
+    add("show", _show, "show what is known of a model")
+    importer = add("import", _import, "import weights from a folder, a zip archive or an address")
+    importer.add_argument("source", help="path or http(s) address", metavar="PATH_OR_URL")
+    importer.add_argument(
+        "--allow-unverified",
+        action="store_true",
+        help="take weights that are not proven to be the published ones",
+    )
+    add("synthesize", _synthesize, "make a stand-in with made-up weights")
+    add("convert", _convert, "convert the weights in the store to OpenVINO IR")
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command about models has."""
+    parser.add_argument("--store", type=Path, help="the folder with the models")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _list(options: argparse.Namespace) -> int:
+    store = _store(options)
+    present = set(store.names())
+    rows = [
+        {"name": name, "in_store": name in present}
+        | ({"origin": store.get(name).origin} if name in present else {})
+        for name in manifest.names()
+    ]
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            print(f"{row['name']:<40} {row.get('origin', 'not in the store')}")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    known = manifest.load(options.name)
+    store = _store(options)
+    stored = store.get(options.name) if options.name in store.names() else None
+    facts = _facts_of_manifest(known) | (_facts_of_weights(stored) if stored else {"origin": None})
+    _print(facts, options)
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    stored = importing.import_model(
+        _store(options),
+        manifest.load(options.name),
+        options.source,
+        allow_unverified=options.allow_unverified,
+    )
+    _print(_facts_of_weights(stored), options)
+    return 0
+
+
+def _synthesize(options: argparse.Namespace) -> int:
+    known = manifest.load(options.name)
+    files = synthesis.synthesize(known)
+    _print(
+        _facts_of_weights(_store(options).add(known, *files, "synthetic", "synthesize")), options
+    )
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    stored = _store(options).get(options.name)
+    folder = ir.convert(stored)
+    _print({"ir": str(folder)} | _facts_of_weights(stored), options)
+    return 0
+
+
+def _store(options: argparse.Namespace) -> Store:
+    return Store(settings.store_root(options.store))
+
+
+def _facts_of_manifest(known: Manifest) -> dict[str, Any]:
+    return {
+        "name": known.name,
+        "description": known.description,
+        "published_archive": known.source.file,
+        "published_sha256": known.source.sha256,
+        "published_lfw_accuracy_percent": known.published.lfw_accuracy_percent,
+        "license_note": known.published.license_note,
+    }
+
+
+def _facts_of_weights(stored: StoredModel) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "origin": stored.origin,
+        "origin_note": ORIGIN_NOTES[stored.origin],
+        "source": stored.source,
+        "weights_sha256": stored.weights_sha256,
+        "embedding_space": stored.embedding_space,
+        "folder": str(stored.folder),
+    }
+    if stored.ir_folder(ir.PRECISION).exists():
+        cost = ir.cost(ir.read(stored))
+        facts |= {"mparams": round(cost.mparams, 3), "gflops": round(cost.gflops, 3)}
+    return facts
+
+
+def _print(facts: dict[str, Any], options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' '):<32} {'not in the store' if value is None else value}")

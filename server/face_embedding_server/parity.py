@@ -1,0 +1,157 @@
+"""Parity: whether two backends give the same embeddings for the same faces.
+
+It proves the channel order as well: with red and blue swapped for one backend, the same comparison
+has to fail. If it passed, it would have proven nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from face_embedding_models.manifest import Parity
+from face_embedding_server.backends import Backend
+from face_embedding_server.embeddings import cosine_similarity
+from face_embedding_server.errors import Refusal
+from face_embedding_server.images import FaceReader, swap_red_and_blue
+from face_embedding_server.sample_faces import NamedFace
+
+Embeddings = NDArray[np.float32]
+_SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+
+class ParityInputError(Exception):
+    """The faces for a parity run cannot be read; the message names the file."""
+
+
+@dataclass(frozen=True)
+class FaceDifference:
+    """How far two raw embeddings of one face are apart."""
+
+    name: str
+    cosine: float
+    max_abs_difference: float
+    scaled_difference: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far two backends are apart on a set of faces, held against tolerances."""
+
+    faces: tuple[FaceDifference, ...]
+    tolerances: Parity
+
+    @property
+    def min_cosine(self) -> float:
+        """The smallest cosine of any face."""
+        # NumPy's, unlike Python's, does not lose a NaN.
+        return float(np.min([face.cosine for face in self.faces]))
+
+    @property
+    def max_abs_difference(self) -> float:
+        """The largest absolute difference of any value of any face."""
+        return float(np.max([face.max_abs_difference for face in self.faces]))
+
+    @property
+    def max_scaled_difference(self) -> float:
+        """The same in units of the root mean square of the reference embedding."""
+        return float(np.max([face.scaled_difference for face in self.faces]))
+
+    @property
+    def passed(self) -> bool:
+        """Whether every face is within the tolerances."""
+        return (
+            self.min_cosine >= self.tolerances.min_cosine
+            and self.max_scaled_difference <= self.tolerances.max_scaled_difference
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a parity run."""
+
+    straight: Comparison
+    swapped: Comparison
+
+    @property
+    def channel_order_proven(self) -> bool:
+        """Whether swapping red and blue is noticed."""
+        return not self.swapped.passed
+
+    @property
+    def passed(self) -> bool:
+        """Whether the backends agree, and would not with red and blue swapped."""
+        return self.straight.passed and self.channel_order_proven
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report in the form of the command's `--json`."""
+        return {
+            "passed": self.passed,
+            "min_cosine": self.straight.min_cosine,
+            "max_abs_difference": self.straight.max_abs_difference,
+            "max_scaled_difference": self.straight.max_scaled_difference,
+            "tolerances": asdict(self.straight.tolerances),
+            "channel_order_proven": self.channel_order_proven,
+            "swapped_min_cosine": self.swapped.min_cosine,
+            "swapped_max_abs_difference": self.swapped.max_abs_difference,
+            "faces": [asdict(face) for face in self.straight.faces],
+        }
+
+
+def run(
+    reference: Backend, candidate: Backend, faces: Sequence[NamedFace], tolerances: Parity
+) -> Report:
+    """Embed faces with two backends and compare, as they are and with red and blue swapped."""
+    expected = _embed(reference, faces)
+    swapped = [NamedFace(face.name, swap_red_and_blue(face.pixels_bgr)) for face in faces]
+    names = [face.name for face in faces]
+    return Report(
+        compare(names, expected, _embed(candidate, faces), tolerances),
+        compare(names, expected, _embed(candidate, swapped), tolerances),
+    )
+
+
+def compare(
+    names: Sequence[str], reference: Embeddings, candidate: Embeddings, tolerances: Parity
+) -> Comparison:
+    """Compare raw embeddings, each `[faces, size]`."""
+    return Comparison(tuple(map(_difference, names, reference, candidate)), tolerances)
+
+
+def read_faces(folder: Path, reader: FaceReader) -> list[NamedFace]:
+    """Read the aligned faces, JPEG or PNG, of a folder.
+
+    Raises:
+        ParityInputError: if there is none, or one is not an aligned face.
+
+    """
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    except OSError as error:
+        raise ParityInputError(f"the folder {folder} cannot be read: {error}") from error
+    if not files:
+        raise ParityInputError(f"the folder {folder} holds no JPEG or PNG file")
+    faces = []
+    for file in files:
+        try:
+            faces.append(NamedFace(file.name, reader.decode(file.read_bytes())))
+        except (Refusal, OSError) as error:
+            raise ParityInputError(f"{file}: {error}") from error
+    return faces
+
+
+def _embed(backend: Backend, faces: Sequence[NamedFace]) -> Embeddings:
+    futures = [backend.submit(face.pixels_bgr) for face in faces]
+    return np.stack([future.result() for future in futures])
+
+
+def _difference(
+    name: str, reference: NDArray[np.float32], candidate: NDArray[np.float32]
+) -> FaceDifference:
+    difference = float(np.abs(reference - candidate).max())
+    scale = float(np.sqrt(np.mean(np.square(reference))))
+    cosine = cosine_similarity(reference, candidate)
+    return FaceDifference(name, cosine, difference, difference / scale)

@@ -1,0 +1,126 @@
+"""A model being served, and the host that requests find it through."""
+
+import asyncio
+from dataclasses import dataclass
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding_models.store import ORIGIN_NOTES, StoredModel
+from face_embedding_server import backends
+from face_embedding_server.backends import Backend
+from face_embedding_server.embeddings import EmbeddingSpace, Vector
+from face_embedding_server.errors import Refusal
+from face_embedding_server.images import Face, FaceReader
+from face_embedding_server.settings import Settings
+
+_CHANNEL_ORDERS = {"RGB": pb.CHANNEL_ORDER_RGB, "BGR": pb.CHANNEL_ORDER_BGR}
+_ORIGINS = {
+    "published": pb.WEIGHTS_ORIGIN_PUBLISHED,
+    "unverified": pb.WEIGHTS_ORIGIN_UNVERIFIED,
+    "synthetic": pb.WEIGHTS_ORIGIN_SYNTHETIC,
+}
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that answers requests: how its faces are read, what runs it, and its space."""
+
+    reader: FaceReader
+    backend: Backend
+    space: EmbeddingSpace
+    info: pb.GetModelInfoResponse
+
+    async def embed(self, face: pb.Face) -> Vector:
+        """Return the raw embedding of a face, float32 `[size]`.
+
+        Raises:
+            Refusal: if the face cannot be embedded.
+
+        """
+        return await self.infer(self.reader.read(face))
+
+    async def infer(self, face_bgr: Face) -> Vector:
+        """Return the raw embedding of an aligned face, uint8 HWC BGR."""
+        return await asyncio.wrap_future(self.backend.submit(face_bgr))
+
+
+class ModelHost:
+    """Knows which model answers a request; there is none while it loads or the server stops."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._model: ServedModel | None = None
+        self._stopping = False
+
+    def serve(self, model: ServedModel) -> None:
+        """Let requests reach the model."""
+        self._model = model
+
+    def stop(self) -> None:
+        """Refuse requests from now on."""
+        self._stopping = True
+
+    def get(self, name: str) -> ServedModel:
+        """Return the model for a request, by the name in it, which may be empty.
+
+        Raises:
+            Refusal: if it is not served here, not loaded yet, or the server stops.
+
+        """
+        if self._stopping:
+            raise Refusal(pb.ERROR_REASON_STOPPING, "the server is stopping; try another one")
+        if name not in ("", self._name):
+            raise Refusal(
+                pb.ERROR_REASON_MODEL_UNKNOWN,
+                f"this server does not serve '{name}' but '{self._name}'",
+                "model",
+            )
+        if self._model is None:
+            raise Refusal(
+                pb.ERROR_REASON_MODEL_LOADING,
+                f"{self._name} is being loaded; try again when the health service says SERVING",
+            )
+        return self._model
+
+
+def load(stored: StoredModel, settings: Settings) -> ServedModel:
+    """Load a stored model into the backend that the settings name.
+
+    Raises:
+        BackendError: if the backend cannot run it.
+        StoreError: if the model's files are missing or damaged.
+
+    """
+    size, output = stored.manifest.input, stored.manifest.output
+    backend = backends.load(settings.backend, stored, settings.precision)
+    return ServedModel(
+        reader=FaceReader(size.width, size.height, settings.max_encoded_bytes),
+        backend=backend,
+        space=EmbeddingSpace(stored.embedding_space, output.size),
+        info=_describe(stored, backend, settings),
+    )
+
+
+def _describe(stored: StoredModel, backend: Backend, settings: Settings) -> pb.GetModelInfoResponse:
+    manifest, engine = stored.manifest, backend.info
+    return pb.GetModelInfoResponse(
+        name=manifest.name,
+        backend=engine.name,
+        backend_version=engine.version,
+        device=engine.device,
+        precision=engine.precision,
+        channel_order=_CHANNEL_ORDERS[engine.channel_order],
+        input_width=manifest.input.width,
+        input_height=manifest.input.height,
+        embedding_size=manifest.output.size,
+        embedding_space=stored.embedding_space,
+        weights_sha256=stored.weights_sha256,
+        weights_origin=_ORIGINS[stored.origin],
+        weights_note=ORIGIN_NOTES[stored.origin],
+        license_note=manifest.published.license_note,
+        limits=pb.Limits(
+            max_faces_per_request=settings.max_faces_per_request,
+            max_message_bytes=settings.max_message_bytes,
+            max_encoded_bytes=settings.max_encoded_bytes,
+            max_stream_in_flight=settings.max_stream_in_flight,
+        ),
+    )

@@ -1,0 +1,135 @@
+"""The server's settings: from flags, environment variables and a TOML file, in that order.
+
+Every field can be given as `--some-field`, as `FACE_EMBEDDING_SOME_FIELD` and as `some_field` in
+the file. All of them are checked at start, and a name that is not known is refused wherever it
+stands. This is the only module that reads the environment.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from face_embedding_models import store
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ENVIRONMENT_PREFIX = "FACE_EMBEDDING_"
+CONFIG_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
+STORE_VARIABLE = f"{ENVIRONMENT_PREFIX}STORE"
+# Set for other programs: the tests' data, and what Kubernetes sets for a service of our name.
+_FOREIGN_VARIABLES = re.compile(
+    rf"{ENVIRONMENT_PREFIX}(TEST_DATA|(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|(\w+_)?PORT(_\d+_\w+)?)"
+)
+_MIB = 1 << 20
+
+
+class SettingsError(Exception):
+    """A setting is missing, unknown or wrong; the message names it and where it was given."""
+
+
+class Settings(BaseModel):
+    """What the server is told at start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(description="the model's name, as 'models list' shows it")
+    backend: str = Field("openvino", description="the inference engine: openvino or mxnet")
+    precision: str = Field("f32", description="the precision asked of the engine: f32 or bf16")
+    address: str = Field(
+        "127.0.0.1:50051",
+        pattern=r"^.+:\d{1,5}$",
+        description="HOST:PORT to listen on; port 0 takes a free one",
+    )
+    store: Path = Field(
+        default_factory=store.default_root, description="the folder with the models"
+    )
+    max_faces_per_request: int = Field(64, ge=1, description="the most faces in one Embed")
+    max_message_bytes: int = Field(
+        16 * _MIB, ge=_MIB, description="the most bytes in one gRPC message, either way"
+    )
+    max_encoded_bytes: int = Field(
+        10 * _MIB, ge=1, description="the most bytes in one encoded image"
+    )
+    max_stream_in_flight: int = Field(
+        32, ge=1, description="the most items in flight in one EmbedStream"
+    )
+    drain_s: float = Field(
+        1.0, ge=0, description="seconds for which a stopping server answers UNAVAILABLE"
+    )
+    grace_s: float = Field(
+        30.0, ge=0, description="seconds that accepted calls have to finish after that"
+    )
+
+
+def load(flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Merge and check the settings.
+
+    Args:
+        flags: values by field name, and the TOML file's path under `config`; None is absent.
+        environment: the environment variables.
+
+    Raises:
+        SettingsError: if a value is wrong or missing, a name is unknown, or the file is unreadable.
+
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    config = given.pop("config", environment.get(CONFIG_VARIABLE))
+    sources = {
+        **(
+            {name: (str(config), value) for name, value in _read_toml(Path(config)).items()}
+            if config
+            else {}
+        ),
+        **{
+            name: (variable, value)
+            for name, (variable, value) in _read_environment(environment).items()
+        },
+        **{name: (f"--{name.replace('_', '-')}", value) for name, value in given.items()},
+    }
+    try:
+        return Settings.model_validate({name: value for name, (_, value) in sources.items()})
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(e, sources) for e in error.errors())) from error
+
+
+def store_root(flag: Path | None, environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the store's folder for commands that need nothing else."""
+    return flag or Path(environment.get(STORE_VARIABLE) or store.default_root())
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"the settings file {path} cannot be read: {error}") from error
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    return {
+        variable.removeprefix(ENVIRONMENT_PREFIX).lower(): (variable, value)
+        for variable, value in environment.items()
+        if variable.startswith(ENVIRONMENT_PREFIX)
+        and variable != CONFIG_VARIABLE
+        and not _FOREIGN_VARIABLES.fullmatch(variable)
+    }
+
+
+def _explain(error: Any, sources: Mapping[str, tuple[str, Any]]) -> str:
+    """Say what is wrong with one setting, and where it was given."""
+    name = str(error["loc"][0])
+    if error["type"] == "missing":
+        variable = f"{ENVIRONMENT_PREFIX}{name.upper()}"
+        return f"'{name}' is missing: give --{name}, {variable} or '{name}' in the settings file"
+    where, value = sources[name]
+    if error["type"] == "extra_forbidden":
+        known = ", ".join(Settings.model_fields)
+        return f"{where} sets '{name}', which is not a setting; known are {known}"
+    return f"{where}: '{name}' cannot be {value!r}: {error['msg']}"
