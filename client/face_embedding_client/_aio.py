@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -17,6 +17,7 @@ from face_embedding_client._operations import Operation, Operations, StreamProgr
 from face_embedding_client._types import Comparison, Embedding, Face, ModelInfo
 
 T = TypeVar("T")
+_Stream: TypeAlias = "grpc.aio.StreamStreamCall[pb.EmbedStreamRequest, pb.EmbedStreamResponse]"
 
 
 class AsyncFaceEmbeddingClient:
@@ -32,11 +33,12 @@ class AsyncFaceEmbeddingClient:
         self._timeout_s = timeout_s
         self._channel = grpc.aio.insecure_channel(address, _messages.CHANNEL_OPTIONS)
         self._stub = pb_grpc.FaceEmbeddingServiceStub(self._channel)
+        health = health_pb2_grpc.HealthStub(self._channel)
         self._methods = {
             "Embed": self._stub.Embed,
             "Compare": self._stub.Compare,
             "GetModelInfo": self._stub.GetModelInfo,
-            "Check": health_pb2_grpc.HealthStub(self._channel).Check,
+            "Check": health.Check,  # type: ignore[attr-defined]  # The typed stub lacks it.
         }
         self._operations = Operations(model)
 
@@ -59,7 +61,7 @@ class AsyncFaceEmbeddingClient:
         """See `FaceEmbeddingClient.embed_stream`; the faces may come asynchronously."""
         progress = StreamProgress(self._timeout_s)
         options = self._operations.options(raw)
-        failures: list[BaseException] = []
+        failures: list[Exception] = []
 
         async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
             try:
@@ -68,28 +70,15 @@ class AsyncFaceEmbeddingClient:
                     progress.sent()
                     yield request
             except Exception as error:
+                # The stream ends here; what was sent is still answered.
                 failures.append(error)
-                call.cancel()
 
         call = self._stub.EmbedStream(requests())
         try:
-            while True:
-                reading = asyncio.ensure_future(call.read())
-                while not reading.done():
-                    if progress.remaining_s <= 0:
-                        raise progress.error(self._address)
-                    await asyncio.wait([reading], timeout=progress.remaining_s)
-                response = reading.result()
-                if response is grpc.aio.EOF:
-                    break
-                progress.received()
+            while (response := await self._next(call, progress)) is not None:
                 yield response.id, _messages.embedding_or_error(response.result)
-        except (grpc.RpcError, asyncio.CancelledError) as error:
-            if failures:
-                raise failures[0] from error
-            if isinstance(error, grpc.RpcError):
-                raise _errors.from_rpc_error(error, self._address) from error
-            raise
+        except grpc.RpcError as error:
+            raise _errors.from_rpc_error(error, self._address) from error
         finally:
             call.cancel()
         if failures:
@@ -127,6 +116,19 @@ class AsyncFaceEmbeddingClient:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def _next(self, call: _Stream, progress: StreamProgress) -> pb.EmbedStreamResponse | None:
+        """Return the next answer of a stream, or None at its end."""
+        reading = asyncio.ensure_future(call.read())
+        while not reading.done():
+            if progress.remaining_s <= 0:
+                raise progress.error(self._address)
+            await asyncio.wait([reading], timeout=progress.remaining_s)
+        response = reading.result()
+        if not isinstance(response, pb.EmbedStreamResponse):
+            return None
+        progress.received()
+        return response
 
     async def _run(self, operation: Operation[T]) -> T:
         try:

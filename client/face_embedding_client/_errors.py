@@ -82,6 +82,6 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> FaceEmbeddingError:
     for key, value in call.trailing_metadata() or ():
         if key == _STATUS_DETAILS_KEY and isinstance(value, bytes):
             return from_status(status_pb2.Status.FromString(value))
-    code = call.code() or grpc.StatusCode.UNKNOWN
+    code = call.code()
     message = f"{address}: {call.details() or code.name}"
     return _BY_CODE.get(code, ServerError)(message, "", "", code)

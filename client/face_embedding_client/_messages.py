@@ -32,7 +32,7 @@ class Options:
     raw: bool = False
 
     @property
-    def normalization(self) -> pb.Normalization.ValueType:
+    def normalization(self) -> pb.Normalization:
         """The contract's word for it."""
         return pb.NORMALIZATION_NONE if self.raw else pb.NORMALIZATION_L2
 

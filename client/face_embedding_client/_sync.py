@@ -38,11 +38,12 @@ class FaceEmbeddingClient:
         self._timeout_s = timeout_s
         self._channel = grpc.insecure_channel(address, _messages.CHANNEL_OPTIONS)
         self._stub = pb_grpc.FaceEmbeddingServiceStub(self._channel)
+        health = health_pb2_grpc.HealthStub(self._channel)
         self._methods = {
             "Embed": self._stub.Embed,
             "Compare": self._stub.Compare,
             "GetModelInfo": self._stub.GetModelInfo,
-            "Check": health_pb2_grpc.HealthStub(self._channel).Check,
+            "Check": health.Check,  # type: ignore[attr-defined]  # The typed stub lacks it.
         }
         self._operations = Operations(model)
 
@@ -73,11 +74,12 @@ class FaceEmbeddingClient:
         """Embed any number of aligned faces, each with an id of the caller's choice.
 
         Faces are taken as the server has room for them, by another thread. Yields each id with
-        its embedding, or the error that there is instead, in the order in which they are done.
+        its embedding, or the error that there is instead, in the order in which they are done. If
+        `faces` raises, that comes out after the answers to what was taken before.
         """
         progress = StreamProgress(self._timeout_s)
         options = self._operations.options(raw)
-        failures: list[BaseException] = []
+        failures: list[Exception] = []
 
         def requests() -> Iterator[pb.EmbedStreamRequest]:
             try:
@@ -85,9 +87,9 @@ class FaceEmbeddingClient:
                     request = _messages.stream_request(item_id, face, options)
                     progress.sent()
                     yield request
-            except BaseException as error:
+            except Exception as error:
+                # The stream ends here; what was sent is still answered.
                 failures.append(error)
-                call.cancel()
 
         finished = threading.Event()
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 from face_embedding_models.errors import UnsupportedOperatorError
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 # Set by training scripts or tuners; none changes what the network computes.
 _WITHOUT_EFFECT = re.compile(
@@ -51,13 +52,14 @@ class Attributes:
     def pair(self, name: str, default: tuple[int, int] | None = None) -> tuple[int, int]:
         """Read two whole numbers, height and width; without a default they are required."""
         value = self._required(name, self._read(name, default, _parse_integers))
-        if len(value) == 0 and default is not None:
-            return default
-        if len(value) != 2:
-            raise UnsupportedOperatorError(
-                f"{self._where}: {name}={value} is not supported, only two dimensions are"
-            )
-        return value[0], value[1]
+        match value:
+            case (height, width):
+                return height, width
+            case () if default is not None:
+                return default
+        raise UnsupportedOperatorError(
+            f"{self._where}: {name}={value} is not supported, only two dimensions are"
+        )
 
     def ignore(self, *names: str) -> None:
         """Drop attributes that have no effect for this operator."""
@@ -70,7 +72,7 @@ class Attributes:
             name, value = next(iter(self._unread.items()))
             raise UnsupportedOperatorError(f"{self._where}: unknown attribute {name}={value}")
 
-    def _read(self, name: str, default: T, parse: Callable[[str], T]) -> T:
+    def _read(self, name: str, default: D, parse: Callable[[str], T]) -> D | T:
         text = self._unread.pop(name, None)
         if text is None:
             return default

@@ -129,16 +129,15 @@ def _check_entries(entries: list[zipfile.ZipInfo], path: Path) -> None:
             f"{path} would unpack to {unpacked:,} bytes, at most {MAX_UNPACKED_BYTES:,} are allowed"
         )
     for entry in entries:
-        name = PurePosixPath(entry.filename.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+        path_inside = PurePosixPath(entry.filename.replace("\\", "/"))
+        parts = path_inside.parts or ("..",)
+        if path_inside.is_absolute() or ".." in parts or ":" in parts[0]:
             raise ImportRefusedError(f"{path}: the entry '{entry.filename}' leaves the folder")
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise ImportRefusedError(f"{path}: the entry '{entry.filename}' is a link")
-    name, count = (
-        Counter(entry.filename for entry in entries).most_common(1)[0] if entries else ("", 0)
-    )
-    if count > 1:
-        raise ImportRefusedError(f"{path} holds the entry '{name}' {count} times")
+    for name, count in Counter(entry.filename for entry in entries).items():
+        if count > 1:
+            raise ImportRefusedError(f"{path} holds the entry '{name}' {count} times")
 
 
 def _only_file(files: dict[str, bytes], suffix: str, source: str) -> bytes:

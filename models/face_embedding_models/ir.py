@@ -73,13 +73,14 @@ def cost(network: ov.Model) -> Cost:
 
 def _operations(node: ov.Node) -> int:
     kind = node.get_type_name()
-    results = math.prod(node.get_output_shape(0)) if node.get_output_size() else 0
+    results: int = math.prod(node.get_output_shape(0)) if node.get_output_size() else 0
     if kind in _ELEMENTWISE:
         return results
     if kind == "MatMul":
-        return 2 * results * node.get_input_shape(1)[-1]
+        features: int = node.get_input_shape(1)[-1]
+        return 2 * results * features
     if kind in ("Convolution", "GroupConvolution"):
         # Filters are [outputs, inputs, height, width], after the groups where there are some.
-        per_result = math.prod(node.get_input_shape(1)[-3:])
+        per_result: int = math.prod(node.get_input_shape(1)[-3:])
         return 2 * results * per_result
     return 0

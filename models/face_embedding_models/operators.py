@@ -351,7 +351,8 @@ class _Window:
         """Return how many elements, padding included, each window is the average of."""
         starts = np.arange(self.windows) * self.stride
         ends = np.minimum(starts + self.kernel, self.length + 2 * self.pad)
-        return (ends - starts).astype(np.float64)
+        counts: Array = (ends - starts).astype(np.float64)
+        return counts
 
 
 def _flattened(data: ov.Output) -> ov.Output:

@@ -79,7 +79,8 @@ def _weights(name: str, parameter: Parameter) -> Array:
     if window == _BLUR.size:
         mixing = _random(f"{name}/mixing", (*shape[:2], 1, 1)) / math.sqrt(inputs // window)
         rough = _random(name, shape) / math.sqrt(inputs)
-        return math.sqrt(_BLUR_SHARE) * mixing * _BLUR + math.sqrt(1 - _BLUR_SHARE) * rough
+        blurring: Array = math.sqrt(_BLUR_SHARE) * mixing * _BLUR
+        return blurring + math.sqrt(1 - _BLUR_SHARE) * rough
     centred = window if window > _BLUR.size else 1
     return _random(name, shape, centred) / math.sqrt(inputs)
 
@@ -96,7 +97,8 @@ def _random(name: str, shape: tuple[int, ...], centred: int = 1) -> Array:
     numbers = raw.view("<u4")[:count].astype(np.int64).reshape(-1, centred)
     # Whole numbers, since the order in which NumPy adds fractions depends on the machine.
     means = numbers.sum(axis=1, keepdims=True) // centred if centred > 1 else 2**31
-    return ((numbers - means) * (math.sqrt(12) / 2.0**32)).reshape(shape)
+    values: Array = (numbers - means) * (math.sqrt(12) / 2.0**32)
+    return values.reshape(shape)
 
 
 def _expected_powers(network: Network) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""The contract of face-embedding, generated from the proto files beside the code."""

@@ -70,11 +70,11 @@ def _serve(options: argparse.Namespace) -> int:
     chosen = settings.load(flags)
 
     def announce(port: int, model: ServedModel) -> None:
-        info = model.info
-        host = chosen.address.rpartition(":")[0]
-        logging.info(
-            "serving %s on %s:%d with %s at %s: %s",
-            *(info.name, host, port, info.backend, info.precision, info.weights_note),
+        info, host = model.info, chosen.address.rpartition(":")[0]
+        print(
+            f"serving {info.name} on {host}:{port} with {info.backend} at {info.precision}: "
+            f"{info.weights_note}",
+            flush=True,
         )
 
     asyncio.run(server.run(chosen, _stop_signal, announce))
@@ -107,10 +107,11 @@ def _parity(options: argparse.Namespace) -> int:
         faces = parity.read_faces(options.images, reader)
     else:
         faces = sample_faces(size.width, size.height)
-    loaded = [backends.load(n, stored, "f32") for n in (_REFERENCE_BACKEND, _CANDIDATE_BACKEND)]
-    report = parity.run(*loaded, faces, stored.manifest.parity)
-    for backend in loaded:
-        backend.close()
+    reference = backends.load(_REFERENCE_BACKEND, stored, "f32")
+    candidate = backends.load(_CANDIDATE_BACKEND, stored, "f32")
+    report = parity.run(reference, candidate, faces, stored.manifest.parity)
+    reference.close()
+    candidate.close()
     if options.json:
         print(json.dumps({"model": options.model, **report.as_json()}, indent=2))
     else:

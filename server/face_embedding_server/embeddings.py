@@ -18,7 +18,7 @@ class EmbeddingSpace:
     id: str
     size: int
 
-    def message(self, raw: Vector, normalization: pb.Normalization.ValueType) -> pb.Embedding:
+    def message(self, raw: Vector, normalization: pb.Normalization) -> pb.Embedding:
         """Return a raw embedding, float32 `[size]`, as a message.
 
         Raises:

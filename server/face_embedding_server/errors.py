@@ -31,7 +31,7 @@ class Refusal(Exception):
 
     """
 
-    def __init__(self, reason: pb.ErrorReason.ValueType, message: str, field: str = "") -> None:
+    def __init__(self, reason: pb.ErrorReason, message: str, field: str = "") -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message

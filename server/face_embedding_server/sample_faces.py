@@ -55,7 +55,8 @@ def _draw(number: int, width: int, height: int) -> Face:
         image[_ellipse(x, y, eye_x, eye_y, 0.03, 0.03)] = background * 0.5
     image[_ellipse(x, y, 0.5, 0.64, 0.04 + 0.01 * (number % 3), 0.05)] *= 0.85
     image[_ellipse(x, y, 0.5, mouth_y, 0.12 + 0.02 * (number % 3), 0.03)] = (70, 60, 160)
-    return np.clip(image, 0, 255).round().astype(np.uint8)
+    pixels: Face = np.clip(image, 0, 255).round().astype(np.uint8)
+    return pixels
 
 
 def _ellipse(

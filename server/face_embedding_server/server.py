@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from face_embedding.v1 import face_embedding_pb2 as pb
@@ -32,7 +32,7 @@ class Server:
         self._settings = settings
         self._stored = Store(settings.store).get(settings.model)
         self._host = ModelHost(settings.model)
-        self._health = HealthServicer()
+        self._health = health_aio.HealthServicer()
         self._model: ServedModel | None = None
         self._server = grpc.aio.server(
             options=[
@@ -92,7 +92,7 @@ class Server:
             ) from error
         return port
 
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+    async def _set_health(self, status: int) -> None:
         for name in (_WHOLE_SERVER, _SERVICE_NAME):
             await self._health.set(name, status)
 

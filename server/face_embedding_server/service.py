@@ -157,13 +157,13 @@ class FaceEmbeddingService(pb_grpc.FaceEmbeddingServiceServicer):
 
 
 async def _embed(
-    model: ServedModel, face: pb.Face, normalization: pb.Normalization.ValueType
+    model: ServedModel, face: pb.Face, normalization: pb.Normalization
 ) -> pb.EmbedResult:
     return pb.EmbedResult(embedding=model.space.message(await model.embed(face), normalization))
 
 
 async def _embed_or_error(
-    model: ServedModel, face: pb.Face, normalization: pb.Normalization.ValueType, index: int
+    model: ServedModel, face: pb.Face, normalization: pb.Normalization, index: int
 ) -> pb.EmbedResult:
     try:
         return await _embed(model, face, normalization)
@@ -188,7 +188,7 @@ async def _side(model: ServedModel, side: pb.CompareSide, field: str) -> Vector:
         raise refusal.within(field) from refusal
 
 
-def _decide(similarity: float, threshold: float | None) -> pb.Decision.ValueType:
+def _decide(similarity: float, threshold: float | None) -> pb.Decision:
     if threshold is None:
         return pb.DECISION_UNSPECIFIED
     return pb.DECISION_MATCH if similarity >= threshold else pb.DECISION_NO_MATCH

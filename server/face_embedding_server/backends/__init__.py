@@ -59,7 +59,7 @@ class Backend(Protocol):
 
         Args:
             face_bgr: uint8 `[height, width, 3]`, channels BGR, 0 to 255, of the model's input
-                size. It must not change until the result is there.
+                size; may be read-only. It must not change until the result is there.
 
         Returns:
             The future of the raw embedding, float32 `[size]`, owned by the caller.

@@ -91,6 +91,5 @@ def _import_mxnet() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # An alias that NumPy dropped in 1.24 and MXNet uses while it is imported.
-        if not hasattr(np, "bool"):
-            np.bool = np.bool_  # type: ignore[misc, assignment]  # restores an old name
+        vars(np).setdefault("bool", np.bool_)
         return importlib.import_module("mxnet")

@@ -39,8 +39,7 @@ class OpenVinoBackend:
 
     def _infer(self, face_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
         request: ov.InferRequest = self._local.request
-        # Shared: the engine reads the caller's pixels where they are.
-        request.set_input_tensor(ov.Tensor(face_bgr[np.newaxis], shared_memory=True))
+        request.get_input_tensor().data[0] = face_bgr
         request.infer()
         # Copied: the next inference overwrites the output.
         embedding: NDArray[np.float32] = request.get_output_tensor().data[0].copy()

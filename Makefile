@@ -1,0 +1,76 @@
+# make demo and make test do everything on a fresh machine; the rest is for working on the project.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+STORE ?= build/store
+MODEL ?= face-recognition-resnet34-arcface
+BACKEND ?= openvino
+ADDRESS ?= 127.0.0.1:50051
+PROTO := face_embedding/v1/face_embedding.proto
+# Where the .proto files that ours imports are installed.
+INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
+
+.PHONY: help setup demo test serve parity lint types format proto proto-check lock
+
+help:
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY)  ## create .venv with everything, at the versions in requirements.lock
+
+$(READY): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: setup build/photographs  ## make a stand-in model, serve it, embed and compare photographs
+	$(BIN)/python examples/demo.py --store $(STORE) --photographs build/photographs
+
+# The package is only a source of photographs: it is not installed.
+build/photographs: $(READY)
+	$(BIN)/python -m pip download --quiet --no-deps --dest $@ insightface==2.1
+	touch $@
+
+test: setup  ## run all tests, with coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+$(STORE)/$(MODEL)/current.json: $(READY)
+	$(BIN)/face-embedding-server models synthesize $(MODEL) --store $(STORE)
+	$(BIN)/face-embedding-server models convert $(MODEL) --store $(STORE)
+
+serve: $(STORE)/$(MODEL)/current.json  ## serve MODEL, a stand-in if there is none, with BACKEND on ADDRESS
+	$(BIN)/face-embedding-server serve --model $(MODEL) --store $(STORE) --backend $(BACKEND) --address $(ADDRESS)
+
+parity: $(STORE)/$(MODEL)/current.json  ## check that both backends give the same embeddings for MODEL
+	$(BIN)/face-embedding-server parity --model $(MODEL) --store $(STORE)
+
+lint: setup  ## check style, and the contract's
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	mkdir -p build
+	$(BIN)/python -m grpc_tools.protoc -Iprotos -I$(INCLUDE) --include_imports --include_source_info \
+		--descriptor_set_out=build/contract.binpb $(PROTO)
+	$(BIN)/buf lint build/contract.binpb --config buf.yaml
+
+types: setup  ## check types
+	$(BIN)/mypy
+
+format: setup  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: setup  ## generate the stubs
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(INCLUDE) --python_out=protos \
+		--pyi_out=protos --grpc_python_out=protos --mypy_grpc_out=quiet:protos $(PROTO)
+
+proto-check: proto  ## check that the committed stubs are current
+	git diff --exit-code -- protos
+
+lock: setup  ## resolve requirements.lock anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate \
+		--extra server --extra mxnet --extra dev --output-file requirements.lock pyproject.toml
+

@@ -1,0 +1,7 @@
+"""`python -m face_embedding_client`."""
+
+import sys
+
+from face_embedding_client.cli import main
+
+sys.exit(main())

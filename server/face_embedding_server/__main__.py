@@ -1,0 +1,7 @@
+"""`python -m face_embedding_server`."""
+
+import sys
+
+from face_embedding_server.cli import main
+
+sys.exit(main())

@@ -1,0 +1,136 @@
+"""The command `face-embedding`, against a real server."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from face_embedding_client import cli
+from face_embedding_models.store import Store
+from face_embedding_server.images import Face
+from support import MOBILE, RunningServer, encode, running_server, small_settings
+
+
+@pytest.fixture
+def files(tmp_path: Path, faces: list[Face]) -> list[str]:
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, face in zip(paths, faces, strict=False):
+        path.write_bytes(encode(face))
+    return [str(path) for path in paths]
+
+
+@pytest.fixture
+def run(
+    server: RunningServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    monkeypatch.setenv("FACE_EMBEDDING_ADDRESS", "127.0.0.1:1")
+
+    def run(*arguments: str, address: str = server.address) -> tuple[int, str, str]:
+        status = cli.main([*arguments, "--address", address])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def test_embed_to_file(run: Any, files: list[str], tmp_path: Path) -> None:
+    """`embed --output` writes names and embeddings in the order of the files."""
+    output = tmp_path / "x.npz"
+    status, _, err = run("embed", *files, "--output", str(output))
+    assert (status, err) == (0, f"3 of 3 embeddings in {output}\n")
+    with np.load(output) as archive:
+        assert archive["names"].tolist() == files
+        assert (archive["embeddings"].shape, archive["embeddings"].dtype) == ((3, 128), np.float32)
+        np.testing.assert_allclose(np.linalg.norm(archive["embeddings"], axis=1), 1, atol=1e-6)
+
+
+def test_embed_json(run: Any, files: list[str]) -> None:
+    """`embed --json` prints every embedding."""
+    status, out, _ = run("embed", *files, "--json")
+    rows = json.loads(out)
+    assert status == 0
+    assert [row["name"] for row in rows] == files
+    assert len(rows[0]["values"]) == 128
+
+
+def test_embed_text(run: Any, files: list[str]) -> None:
+    """`embed` prints a line for each file."""
+    status, out, _ = run("embed", *files)
+    assert status == 0
+    assert [line.split(":")[0] for line in out.splitlines()] == files
+
+
+def test_embed_refused(run: Any, files: list[str], tmp_path: Path) -> None:
+    """A refused file is named with its reason, the others are embedded, and the status is 1."""
+    junk = tmp_path / "junk.png"
+    junk.write_bytes(b"junk")
+    status, out, err = run("embed", files[0], str(junk))
+    assert status == 1
+    assert out.startswith(f"{files[0]}: norm ")
+    assert f"{junk}: encoded: the image is not a JPEG or PNG file" in err
+    assert (
+        json.loads(run("embed", str(junk), "--json")[1])[0]["error"]["reason"] == "IMAGE_UNREADABLE"
+    )
+
+
+def test_missing_file(run: Any, tmp_path: Path) -> None:
+    """A file that is not there is an error that names it."""
+    status, _, err = run("embed", str(tmp_path / "none.png"))
+    assert status == 2
+    assert "none.png" in err
+
+
+@pytest.mark.parametrize(
+    ("threshold", "status", "decision", "words"),
+    [
+        (None, 0, "UNSPECIFIED", ""),
+        ("-1", 0, "MATCH", ": match"),
+        ("1", 1, "NO_MATCH", ": no match"),
+    ],
+    ids=["none", "match", "no match"],
+)
+def test_compare(
+    threshold: str | None, status: int, decision: str, words: str, run: Any, files: list[str]
+) -> None:
+    """`compare` tells the similarity, and by a threshold the decision, which the status follows."""
+    flags = () if threshold is None else ("--threshold", threshold)
+    code, out, _ = run("compare", *files[:2], *flags, "--json")
+    facts = json.loads(out)
+    assert (code, facts["decision"]) == (status, decision)
+    assert -1 <= facts["cosine_similarity"] <= 1
+    line = run("compare", *files[:2], *flags)[1]
+    assert line == f"cosine similarity {facts['cosine_similarity']:.4f}{words}\n"
+
+
+def test_info(run: Any) -> None:
+    """`info` says what is served, and that its weights are synthetic."""
+    assert json.loads(run("info", "--json")[1])["weights_origin"] == "SYNTHETIC"
+    assert MOBILE in run("info")[1]
+
+
+def test_health(run: Any, store: Store) -> None:
+    """`health` exits with 0 only when SERVING."""
+    assert run("health")[:2] == (0, "SERVING\n")
+    assert run("health", "--timeout", "2", address="127.0.0.1:1")[:2] == (1, "UNREACHABLE\n")
+    with running_server(small_settings(store), load=False) as loading:
+        assert run("health", "--json", address=loading.address)[:2] == (
+            1,
+            '{"status": "NOT_SERVING"}\n',
+        )
+
+
+def test_no_server(run: Any) -> None:
+    """Without a server the error names the address, and the status is 2."""
+    status, _, err = run("info", "--timeout", "2", address="127.0.0.1:1")
+    assert status == 2
+    assert "127.0.0.1:1" in err
+
+
+def test_as_module(server: RunningServer) -> None:
+    """The command runs as `python -m face_embedding_client`."""
+    command = [sys.executable, "-m", "face_embedding_client", "health", "--address", server.address]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "SERVING\n"

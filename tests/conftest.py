@@ -1,0 +1,103 @@
+"""Fixtures: the test data, stores with models, and a real server on a free port."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import grpc
+import numpy as np
+import pytest
+
+from face_embedding_client import FaceEmbeddingClient
+from face_embedding_models import importing, ir, manifest
+from face_embedding_models.store import Store
+from face_embedding_server.images import Face
+from face_embedding_server.sample_faces import sample_faces
+from support import (
+    MOBILE,
+    RESNET34,
+    Golden,
+    RunningServer,
+    add_stand_in,
+    running_server,
+    small_settings,
+)
+
+DATA_VARIABLE = "FACE_EMBEDDING_TEST_DATA"
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder with trained weights and photographs; where it is named it has to exist."""
+    named = os.environ.get(DATA_VARIABLE)
+    folder = Path(named or Path(__file__).parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        message = f"no test data in {folder}; name its folder with {DATA_VARIABLE}"
+        if named:
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(test_data: Path) -> Golden:
+    """The reference embeddings of the trained MobileFaceNet."""
+    with np.load(test_data / "faces" / "golden.npz") as archive:
+        names, embeddings = [str(name) for name in archive["names"]], archive["fc1"]
+    files = [test_data / "faces" / "aligned" / f"{name}.png" for name in names]
+    return Golden(names, files, [cv2.imread(str(file)) for file in files], embeddings)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with the MobileFaceNet stand-in, converted."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    add_stand_in(store, MOBILE)
+    return store
+
+
+@pytest.fixture(scope="session")
+def resnet34_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with the ResNet34 stand-in, converted."""
+    store = Store(tmp_path_factory.mktemp("resnet34"))
+    add_stand_in(store, RESNET34)
+    return store
+
+
+@pytest.fixture(scope="session")
+def trained_store(tmp_path_factory: pytest.TempPathFactory, test_data: Path) -> Store:
+    """A store with the trained MobileFaceNet, imported unverified and converted."""
+    store = Store(tmp_path_factory.mktemp("trained"))
+    source = test_data / "models" / "model-y1-test2"
+    ir.convert(
+        importing.import_model(store, manifest.load(MOBILE), str(source), allow_unverified=True)
+    )
+    return store
+
+
+@pytest.fixture(scope="session")
+def server(store: Store) -> Iterator[RunningServer]:
+    """A server of the MobileFaceNet stand-in."""
+    with running_server(small_settings(store)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server: RunningServer) -> Iterator[FaceEmbeddingClient]:
+    """A client of that server."""
+    with FaceEmbeddingClient(server.address) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def channel(server: RunningServer) -> Iterator[grpc.Channel]:
+    """A bare channel to that server, for requests that no client would make."""
+    with grpc.insecure_channel(server.address) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="session")
+def faces() -> list[Face]:
+    """Aligned faces, uint8 HWC BGR."""
+    return [face.pixels_bgr for face in sample_faces(112, 112)]

@@ -1,0 +1,99 @@
+"""`face-embedding-server models`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from face_embedding_models import checkpoint, manifest, params, symbol
+from face_embedding_models.store import Store
+from face_embedding_models.symbol import Node
+from face_embedding_server import cli
+from support import MOBILE, RESNET34
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = cli.main(["models", *arguments, "--store", str(tmp_path)])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def test_list(run: Any) -> None:
+    """`list` names every model, and what the store has."""
+    run("synthesize", MOBILE)
+    rows = {row["name"]: row for row in json.loads(run("list", "--json")[1])}
+    assert rows.keys() == set(manifest.names())
+    assert rows[MOBILE] == {"name": MOBILE, "in_store": True, "origin": "synthetic"}
+    assert rows[RESNET34] == {"name": RESNET34, "in_store": False}
+    assert "not in the store" in run("list")[1]
+
+
+def test_show(run: Any) -> None:
+    """`show` tells the manifest, and of a converted model its origin, size and work."""
+    assert json.loads(run("show", MOBILE, "--json")[1])["origin"] is None
+    assert run("synthesize", MOBILE)[0] == 0
+    assert run("convert", MOBILE)[0] == 0
+    facts = json.loads(run("show", MOBILE, "--json")[1])
+    assert facts["origin"] == "synthetic"
+    assert (facts["mparams"], facts["gflops"]) == (0.993, 0.448)
+    assert "SYNTHETIC" in run("show", MOBILE)[1]
+
+
+def test_import_needs_permission(run: Any, test_data: Path) -> None:
+    """Weights that are not the published archive need --allow-unverified, and are marked."""
+    source = str(test_data / "models" / "model-y1-test2")
+    status, _, err = run("import", MOBILE, source)
+    assert status == 2
+    assert "add --allow-unverified" in err
+    status, out, _ = run("import", MOBILE, source, "--allow-unverified", "--json")
+    assert (status, json.loads(out)["origin"]) == (0, "unverified")
+
+
+def test_unknown_model(run: Any) -> None:
+    """An unknown name is an error with a suggestion."""
+    status, _, err = run("show", "face-recognition-resnet35-arcface")
+    assert status == 2
+    assert "did you mean 'face-recognition-resnet" in err
+
+
+def test_convert_without_weights(run: Any) -> None:
+    """Converting what is not there says how to get it."""
+    assert "models import" in run("convert", MOBILE)[2]
+
+
+def test_unknown_operator(run: Any, tmp_path: Path, store: Store) -> None:
+    """A network with an unknown operator is imported and not converted; the node is named."""
+    stored = store.get(MOBILE).read_checkpoint()
+    nodes = [
+        Node("Mystery", node.name, node.inputs, node.attributes) if node.name == "_plus3" else node
+        for node in stored.symbol.nodes
+    ]
+    folder = tmp_path / "source"
+    folder.mkdir()
+    graph = symbol.dump(symbol.Symbol(tuple(nodes), stored.symbol.heads))
+    (folder / checkpoint.SYMBOL_FILE).write_bytes(graph)
+    _, weights = store.get(MOBILE).read_checkpoint_files()
+    assert params.dump(params.parse(weights)) == weights
+    (folder / checkpoint.PARAMS_FILE).write_bytes(weights)
+    assert run("import", MOBILE, str(folder), "--allow-unverified")[0] == 0
+    status, _, err = run("convert", MOBILE)
+    assert status == 2
+    assert "operator Mystery '_plus3' is not supported" in err
+
+
+def test_corrupt_checkpoint(run: Any, tmp_path: Path, store: Store) -> None:
+    """A damaged checkpoint is refused at import, and the store stays as it was."""
+    symbol_bytes, params_bytes = store.get(MOBILE).read_checkpoint_files()
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / checkpoint.SYMBOL_FILE).write_bytes(symbol_bytes)
+    (folder / checkpoint.PARAMS_FILE).write_bytes(params_bytes[:-1000])
+    status, _, err = run("import", MOBILE, str(folder), "--allow-unverified")
+    assert status == 2
+    assert "the .params file is cut short" in err
+    assert Store(tmp_path).names() == []

@@ -1,0 +1,198 @@
+"""The server as a process: its start, its errors, and its end."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
+from face_embedding_client import FaceEmbeddingClient, FaceEmbeddingError, RawFace
+from face_embedding_models.store import Store
+from face_embedding_server import cli
+from face_embedding_server.images import Face
+from support import MOBILE, add_stand_in, encode
+
+TIMEOUT_S = 60
+
+
+@contextmanager
+def serving(store: Store, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `face-embedding-server serve` as a child; yield it and its address."""
+    command = [sys.executable, "-m", "face_embedding_server", "serve", "--model", MOBILE]
+    command += ["--store", str(store.root), "--address", "127.0.0.1:0", *flags]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            announcement = process.stdout.readline()
+            address = re.search(r" on (127\.0\.0\.1:\d+) ", announcement)
+            assert address, announcement
+            yield process, address[1]
+        finally:
+            process.kill()
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run the command in this process, expect an error, and return its message."""
+    assert cli.main(arguments) == 2
+    return capsys.readouterr().err
+
+
+def test_announcement(store: Store) -> None:
+    """The server says what it serves, where, and that the weights are synthetic."""
+    command = [sys.executable, "-m", "face_embedding_server", "serve", "--model", MOBILE]
+    command += ["--store", str(store.root), "--address", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        line = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_S) == 0
+    assert re.fullmatch(
+        rf"serving {MOBILE} on 127.0.0.1:\d+ with openvino at f32: SYNTHETIC weights: .*\n", line
+    )
+
+
+def test_drain(store: Store, faces: list[Face]) -> None:
+    """On SIGTERM health turns, new calls are UNAVAILABLE, accepted ones finish, and exit is 0."""
+    face = pb.Face(encoded=encode(faces[0]), aligned=pb.Aligned())
+    sent = 0
+
+    with (
+        serving(store, "--drain-s", "1", "--max-stream-in-flight", "1") as (process, address),
+        grpc.insecure_channel(address) as channel,
+    ):
+        stub = pb_grpc.FaceEmbeddingServiceStub(channel)
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+
+        def items() -> Iterator[pb.EmbedStreamRequest]:
+            nonlocal sent
+            for sent in range(1, 301):
+                yield pb.EmbedStreamRequest(id=str(sent), face=face)
+
+        accepted = stub.Embed.future(pb.EmbedRequest(faces=[face] * 64), timeout=TIMEOUT_S)
+        stream = stub.EmbedStream(items(), timeout=TIMEOUT_S)
+        next(stream)
+        process.send_signal(signal.SIGTERM)
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(grpc.RpcError, match="the server is stopping") as caught:
+            stub.Embed(pb.EmbedRequest(faces=[face]), timeout=TIMEOUT_S)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert len(accepted.result().results) == 64
+        answered = 1 + sum(1 for _ in stream)
+        watch.cancel()
+        assert process.wait(TIMEOUT_S) == 0
+    assert answered == sent == 300
+
+
+def test_no_call_is_lost(store: Store, faces: list[Face]) -> None:
+    """Callers who retry elsewhere on UNAVAILABLE never see another error while it stops."""
+    errors: list[FaceEmbeddingError] = []
+    face = RawFace(faces[0], "BGR")
+    with (
+        serving(store, "--drain-s", "0.5") as (process, address),
+        FaceEmbeddingClient(address) as c,
+    ):
+        c.embed(face)
+        process.send_signal(signal.SIGTERM)
+        while not errors:
+            try:
+                c.embed(face)
+            except FaceEmbeddingError as error:
+                errors.append(error)
+        assert process.wait(TIMEOUT_S) == 0
+    assert {error.code for error in errors} == {grpc.StatusCode.UNAVAILABLE}
+    assert errors[0].reason == "STOPPING"
+
+
+def test_second_signal(store: Store) -> None:
+    """A second signal ends the process at once."""
+    with serving(store, "--drain-s", "600") as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr
+        assert "stopping on SIGTERM" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(TIMEOUT_S) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "resnet"], "no model is called 'resnet'; known are face-recognition-mobile"),
+        (["--model", "face-recognition-resnet50-arcface"], "is not in the store .*models import"),
+        (["--model", MOBILE, "--backend", "onnx"], "no backend is called 'onnx'; known are mxnet"),
+        (["--model", MOBILE, "--precision", "int4"], "openvino has no precision 'int4'; known"),
+        (
+            ["--model", MOBILE, "--backend", "mxnet", "--precision", "bf16"],
+            "mxnet runs at f32 only",
+        ),
+        (["--model", MOBILE, "--drain-s", "x"], "--drain-s: 'drain_s' cannot be 'x'"),
+    ],
+    ids=["unknown model", "not stored", "backend", "precision", "mxnet precision", "setting"],
+)
+def test_cannot_start(
+    flags: list[str], message: str, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What keeps the server from starting is said, with what to do, and the status is 2."""
+    arguments = ["serve", "--store", str(store.root), "--address", "127.0.0.1:0", *flags]
+    assert re.search(message, failure(capsys, *arguments))
+
+
+def test_port_taken(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """A port that is taken is an error, not shared."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        arguments = ["serve", "--model", MOBILE, "--store", str(store.root), "--address", address]
+        assert f"cannot listen on {address}" in failure(capsys, *arguments)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "mxnet"])
+def test_corrupt_files(
+    backend: str, tmp_path: Path, faces: list[Face], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A changed model file is refused at start by either backend; the right one serves again."""
+    store = Store(tmp_path)
+    add_stand_in(store, MOBILE)
+    stored = store.get(MOBILE)
+    folder = {"openvino": stored.ir_folder("f32"), "mxnet": stored.checkpoint_folder}[backend]
+    file = folder / {"openvino": "model.bin", "mxnet": "model-0000.params"}[backend]
+    right = file.read_bytes()
+    file.write_bytes(right[:5000] + b"\x00" * 8 + right[5008:])
+    arguments = ["serve", "--model", MOBILE, "--store", str(tmp_path), "--backend", backend]
+    arguments += ["--address", "127.0.0.1:0"]
+    assert f"{file} was changed since it was written" in failure(capsys, *arguments)
+    file.write_bytes(right)
+    with serving(store, "--backend", backend) as (_, address), FaceEmbeddingClient(address) as c:
+        assert c.embed(RawFace(faces[0], "BGR")).norm > 0
+
+
+def test_not_converted(tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights without IR cannot be served by OpenVINO; the error says how to make it."""
+    symbol_bytes, params_bytes = store.get(MOBILE).read_checkpoint_files()
+    other = Store(tmp_path)
+    other.add(store.get(MOBILE).manifest, symbol_bytes, params_bytes, "synthetic", "test")
+    arguments = ["serve", "--model", MOBILE, "--store", str(tmp_path), "--address", "127.0.0.1:0"]
+    assert f"models convert {MOBILE}" in failure(capsys, *arguments)
+
+
+def test_damage_while_serving(tmp_path: Path, faces: list[Face]) -> None:
+    """Truncating the files of a running server does not touch it."""
+    store = Store(tmp_path)
+    add_stand_in(store, MOBILE)
+    with serving(store) as (process, address), FaceEmbeddingClient(address) as c:
+        for file in store.get(MOBILE).folder.rglob("model*"):
+            file.write_bytes(b"")
+        assert c.embed(RawFace(faces[0], "BGR")).norm > 0
+        assert process.poll() is None

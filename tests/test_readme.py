@@ -1,0 +1,89 @@
+"""The README is true: its commands and its Python code are run as they stand."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from face_embedding_models.store import Store
+from face_embedding_server.images import Face
+from support import encode
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+SERVE = "face-embedding-server serve "
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, faces: list[Face]) -> Path:
+    """A folder with the two images that the README speaks of."""
+    for name, face in zip(("photo-a.png", "photo-b.png"), faces, strict=False):
+        (tmp_path / name).write_bytes(encode(face))
+    return tmp_path
+
+
+def test_commands(folder: Path) -> None:
+    """The commands succeed one after the other, in a fresh store, and the Python code runs."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    commands = [line for line in lines if not line.startswith("make ")]
+    binaries = Path(sys.executable).parent
+    environment = os.environ | {
+        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+        "FACE_EMBEDDING_STORE": str(folder / "store"),
+    }
+    assert sum(command.startswith(SERVE) for command in commands) == 1
+    position = next(n for n, command in enumerate(commands) if command.startswith(SERVE))
+
+    def run(command: list[str]) -> None:
+        subprocess.run(command, check=True, cwd=folder, env=environment)
+
+    for command in commands[:position]:
+        run(command.split())
+    # A free port instead of the README's, which may be taken where the tests run.
+    serve = [*commands[position].split()[:-1], "127.0.0.1:0"]
+    with subprocess.Popen(
+        serve, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout
+            address = server.stdout.readline().split(" on ")[1].split()[0]
+            environment["FACE_EMBEDDING_ADDRESS"] = address
+            for command in commands[position + 1 :]:
+                run(command.split())
+            for code in blocks("python"):
+                run([sys.executable, "-c", code.replace("127.0.0.1:50051", address)])
+        finally:
+            server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
+    assert Store(folder / "store").names()
+
+
+def test_make_targets() -> None:
+    """Set-up is exactly two commands, and both are targets of the Makefile."""
+    makes = [line for block in blocks("sh") for line in block.splitlines() if "make " in line]
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert makes == ["make demo", "make test"]
+    assert {"demo", "test"} <= set(targets)
+
+
+def test_import_command(tmp_path: Path) -> None:
+    """The import that the README shows is a command that exists, and refuses other archives."""
+    (text,) = blocks("text")
+    line = next(line for line in text.splitlines() if " import " in line)
+    name, source = line.split()[-2:]
+    wrong = tmp_path / source
+    wrong.write_bytes(b"not it")
+    command = [sys.executable, "-m", "face_embedding_server", "models", "import", name, str(wrong)]
+    result = subprocess.run(
+        [*command, "--store", str(tmp_path)], check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 2
+    assert "is not the published" in result.stderr
