@@ -24,7 +24,6 @@ class FaceEmbeddingError(Exception):
             the error did not come from the service itself.
         field: the path of the request's field to blame, or empty.
         code: the gRPC status code.
-
     """
 
     def __init__(self, message: str, reason: str, field: str, code: grpc.StatusCode) -> None:

@@ -43,7 +43,6 @@ def face_message(face: Face) -> pb.Face:
     Raises:
         TypeError: if it is neither bytes nor a RawFace of uint8.
         ValueError: if the pixels are not `[height, width, 3]`, or the channel order is unknown.
-
     """
     if isinstance(face, bytes):
         return pb.Face(encoded=face, aligned=pb.Aligned())

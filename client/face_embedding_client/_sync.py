@@ -28,7 +28,6 @@ class FaceEmbeddingClient:
         timeout_s: the deadline of each call in seconds; in a stream, of each answer.
 
     Every method raises a `FaceEmbeddingError` if the call fails.
-
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class FaceEmbeddingClient:
         Args:
             face: the bytes of a JPEG or PNG file, or pixels.
             raw: keep the values as the network gave them instead of dividing by their norm.
-
         """
         return self._run(self._operations.embed(face, raw))
 
@@ -64,7 +62,6 @@ class FaceEmbeddingClient:
 
         Returns:
             For each face, in order, its embedding, or the error that there is instead.
-
         """
         return self._run(self._operations.embed_many(faces, raw))
 
@@ -129,7 +126,6 @@ class FaceEmbeddingClient:
             first: one side.
             second: the other side.
             threshold: the cosine similarity from which they match; none, no decision.
-
         """
         return self._run(self._operations.compare(first, second, threshold))
 

@@ -14,7 +14,6 @@ class RawFace:
     Args:
         pixels: uint8 `[height, width, 3]`, rows from the top, 0 to 255.
         channel_order: what the last axis holds; OpenCV reads BGR, Pillow RGB.
-
     """
 
     pixels: NDArray[np.uint8]
@@ -33,7 +32,6 @@ class Embedding:
         values: float32 `[size]`; of length 1 unless the raw values were asked for.
         norm: the L2 norm before normalisation.
         space: the embedding space. Only embeddings of one space can be compared.
-
     """
 
     values: NDArray[np.float32]
@@ -50,7 +48,6 @@ class Comparison:
         match: whether it reaches the threshold; None if there was none.
         threshold: the threshold, if there was one.
         space: the embedding space of the comparison.
-
     """
 
     cosine_similarity: float

@@ -30,7 +30,6 @@ def parse(symbol_bytes: bytes, params_bytes: bytes) -> Checkpoint:
     Raises:
         CheckpointError: if either file is malformed, or if the parameters hold an array that no
             node uses.
-
     """
     graph = symbol.parse(symbol_bytes)
     arrays: dict[str, NDArray[np.generic]] = {}

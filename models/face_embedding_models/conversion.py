@@ -31,7 +31,6 @@ def convert(checkpoint: Checkpoint, manifest: Manifest) -> ov.Model:
             names the node.
         ConversionError: if the network is otherwise not what the manifest describes.
         CheckpointError: if the network has no node `manifest.output.mxnet_name`.
-
     """
     symbol = checkpoint.symbol
     target = symbol.index_of(manifest.output.mxnet_name)

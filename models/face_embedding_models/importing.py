@@ -42,7 +42,6 @@ def import_model(
     Raises:
         ImportRefusedError: if the source cannot be read, is unsafe, or is not the published one.
         CheckpointError: if what it holds is not a checkpoint of the model.
-
     """
     if source.startswith(("http://", "https://")):
         with tempfile.TemporaryDirectory(prefix="face-embedding-") as folder:

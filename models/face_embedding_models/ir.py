@@ -20,7 +20,6 @@ class Cost:
     Args:
         mparams: millions of floating point parameters.
         gflops: billions of floating point operations; a multiplication and an addition are two.
-
     """
 
     mparams: float
@@ -33,7 +32,6 @@ def convert(model: StoredModel) -> Path:
     Raises:
         ConversionError: if the network cannot be converted.
         StoreError: if the checkpoint was damaged, or the store cannot be written.
-
     """
     network = conversion.convert(model.read_checkpoint(), model.manifest)
     folder = model.ir_folder(PRECISION)
@@ -51,7 +49,6 @@ def read(model: StoredModel, precision: str = PRECISION) -> ov.Model:
 
     Raises:
         StoreError: if there is none at that precision, or it was damaged.
-
     """
     xml, weights = model.read_ir_files(precision)
     return ov.Core().read_model(model=xml, weights=weights)

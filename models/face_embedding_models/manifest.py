@@ -106,7 +106,6 @@ def load(name: str) -> Manifest:
 
     Raises:
         UnknownModelError: if there is none.
-
     """
     known = names()
     if name not in known:
@@ -122,7 +121,6 @@ def parse(text: str) -> Manifest:
 
     Raises:
         ModelError: if a key is missing or unknown.
-
     """
     return _build(Manifest, tomllib.loads(text), "the manifest")
 

@@ -27,7 +27,6 @@ class Parameter:
         shape: its shape.
         auxiliary: whether MXNet files it under auxiliary states rather than arguments.
         window: for weights, the number of pixels of one channel that an output depends on.
-
     """
 
     kind: str
@@ -58,7 +57,6 @@ def build(manifest: Manifest) -> Network:
 
     Raises:
         ModelError: if the manifest names a family that is not known.
-
     """
     family = manifest.network.family
     if family not in _FAMILIES:

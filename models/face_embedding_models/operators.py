@@ -37,7 +37,6 @@ class Value:
         normalized: for the result of a BatchNorm, how it is computed. The next layer may start
             from there and take scale and shift into its weights.
         array: for a parameter, its values.
-
     """
 
     output: ov.Output

@@ -44,7 +44,6 @@ def parse(data: bytes) -> dict[str, NDArray[np.generic]]:
     Raises:
         CheckpointError: if the file is damaged, cut short, or holds a kind of array that
             checkpoints do not have.
-
     """
     reader = _Reader(data)
     magic, _, count = reader.unpack("<QQQ", "header")
@@ -69,7 +68,6 @@ def dump(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
 
     Raises:
         CheckpointError: for a dtype that the format does not have.
-
     """
     parts = [struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))]
     for name, array in arrays.items():

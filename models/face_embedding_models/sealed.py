@@ -30,7 +30,6 @@ def write(target: Path, fill: Callable[[Path], None], record: Mapping[str, Any])
 
     Raises:
         StoreError: if the folder cannot be written, for lack of space or of permission.
-
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +57,6 @@ def read_record(folder: Path) -> dict[str, Any]:
 
     Raises:
         StoreError: if it is missing or damaged.
-
     """
     try:
         record = json.loads((folder / RECORD_FILE).read_text("utf-8"))
@@ -74,7 +72,6 @@ def read_file(folder: Path, name: str) -> bytes:
 
     Raises:
         StoreError: if the file is missing, or is not what was sealed.
-
     """
     expected = read_record(folder)["files"].get(name)
     try:

@@ -49,7 +49,6 @@ class StoredModel:
         weights_sha256: the digest of its checkpoint, see `checkpoint.digest`.
         origin: where the weights come from.
         source: the name of the file, folder or generator that they came from.
-
     """
 
     manifest: Manifest
@@ -91,7 +90,6 @@ class StoredModel:
 
         Raises:
             StoreError: if the model was not converted to that precision, or was damaged since.
-
         """
         folder = self.ir_folder(precision)
         if not folder.exists():
@@ -118,7 +116,6 @@ class Store:
         Raises:
             UnknownModelError: if no manifest has that name.
             StoreError: if the store has no weights for it.
-
         """
         known = manifest.load(name)
         try:
@@ -150,7 +147,6 @@ class Store:
         Raises:
             CheckpointError: if it is malformed or has not the output of the manifest.
             StoreError: if the store cannot be written.
-
         """
         parsed = checkpoint.parse(symbol_bytes, params_bytes)
         parsed.symbol.index_of(known.output.mxnet_name)

@@ -46,7 +46,6 @@ class Symbol:
 
         Raises:
             CheckpointError: if there is none.
-
         """
         for index, node in enumerate(self.nodes):
             if node.name == name:
@@ -77,7 +76,6 @@ def parse(text: bytes) -> Symbol:
     Raises:
         CheckpointError: if it is not JSON, or not a well-formed graph. In particular every index
             is checked, as MXNet itself would read outside its memory.
-
     """
     try:
         document = json.loads(text)

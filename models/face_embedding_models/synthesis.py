@@ -38,7 +38,6 @@ def synthesize(manifest: Manifest) -> tuple[bytes, bytes]:
 
     Returns:
         The bytes of its symbol file and of its `.params` file.
-
     """
     network = networks.build(manifest)
     powers = _expected_powers(network)

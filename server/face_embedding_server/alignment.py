@@ -35,7 +35,6 @@ def align(photograph_bgr: Face, landmarks: Points) -> Face:
 
     Returns:
         The aligned face, uint8 `[112, 112, 3]`, channels as in the photograph.
-
     """
     transform = similarity_transform(landmarks, TEMPLATE)
     side = (TEMPLATE_SIDE, TEMPLATE_SIDE)
@@ -54,7 +53,6 @@ def similarity_transform(source: Points, target: Points) -> Points:
 
     Source: Umeyama, "Least-squares estimation of transformation parameters between two point
     patterns", 1991.
-
     """
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     centred, centred_target = source - source_mean, target - target_mean

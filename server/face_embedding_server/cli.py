@@ -77,12 +77,15 @@ def _serve(options: argparse.Namespace) -> int:
             flush=True,
         )
 
-    asyncio.run(server.run(chosen, _stop_signal, announce))
+    async def run() -> None:
+        await server.run(chosen, _stop_on_signal(), announce)
+
+    asyncio.run(run())
     return 0
 
 
-async def _stop_signal() -> None:
-    """Return at the first SIGTERM or SIGINT; a second one ends the process at once."""
+def _stop_on_signal() -> asyncio.Event:
+    """Return an event that the first SIGTERM or SIGINT sets; a second one ends the process."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -94,7 +97,7 @@ async def _stop_signal() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, handle, number)
-    await stop.wait()
+    return stop
 
 
 def _parity(options: argparse.Namespace) -> int:

@@ -25,7 +25,6 @@ class EmbeddingSpace:
             Refusal: for an unknown normalization.
             ArithmeticError: if the embedding cannot be normalized, which a working network never
                 gives rise to.
-
         """
         norm = float(np.linalg.norm(raw))
         if not np.isfinite(norm) or norm == 0:
@@ -43,7 +42,6 @@ class EmbeddingSpace:
 
         Raises:
             Refusal: if it is of another space or length, not finite, or of zero norm.
-
         """
         if stored.space != self.id:
             raise Refusal(

@@ -28,7 +28,6 @@ class Refusal(Exception):
         reason: the `ErrorReason`; it decides the status code.
         message: what was wrong and what to do, for the caller.
         field: the path of the field to blame, such as `encoded`; callers prepend where it is.
-
     """
 
     def __init__(self, reason: pb.ErrorReason, message: str, field: str = "") -> None:

@@ -29,7 +29,6 @@ class FaceReader:
         width: the width of an aligned face in pixels.
         height: its height in pixels.
         max_encoded_bytes: the most bytes of an encoded image.
-
     """
 
     width: int
@@ -41,7 +40,6 @@ class FaceReader:
 
         Raises:
             Refusal: if the face lacks something, is damaged or has another size.
-
         """
         if face.WhichOneof("preparation") is None:
             raise Refusal(
@@ -63,7 +61,6 @@ class FaceReader:
 
         Raises:
             Refusal: if the file is too large, damaged, of another format or another size.
-
         """
         if len(data) > self.max_encoded_bytes:
             raise Refusal(

@@ -126,7 +126,6 @@ def read_faces(folder: Path, reader: FaceReader) -> list[NamedFace]:
 
     Raises:
         ParityInputError: if there is none, or one is not an aligned face.
-
     """
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)

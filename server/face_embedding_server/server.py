@@ -1,8 +1,7 @@
 """The server as a whole: its life from the first port to the last answer."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -21,8 +20,6 @@ from face_embedding_server.settings import Settings, SettingsError
 _SERVICE_NAME = pb.DESCRIPTOR.services_by_name["FaceEmbeddingService"].full_name
 _HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _WHOLE_SERVER = ""
-
-_log = logging.getLogger(__name__)
 
 
 class Server:
@@ -59,7 +56,6 @@ class Server:
         Raises:
             BackendError: if the backend cannot run it.
             StoreError: if the model's files are missing or damaged.
-
         """
         model = await asyncio.to_thread(serving.load, self._stored, self._settings)
         self._model = model
@@ -98,25 +94,28 @@ class Server:
 
 
 async def run(
-    settings: Settings,
-    wait_for_stop: Callable[[], Awaitable[None]],
-    announce: Callable[[int, ServedModel], None],
+    settings: Settings, stop: asyncio.Event, announce: Callable[[int, ServedModel], None]
 ) -> None:
     """Serve until told to stop.
 
     Args:
         settings: the server's settings.
-        wait_for_stop: returns when the server is to stop.
+        stop: to be set when the server is to stop.
         announce: called once, with the port and the model, when requests are answered.
 
     Raises:
         SettingsError, ModelError, BackendError: if the server cannot be started.
-
     """
     server = Server(settings)
     await server.start()
+    loading = asyncio.create_task(server.load())
+    stopping = asyncio.create_task(stop.wait())
     try:
-        announce(server.port, await server.load())
-        await wait_for_stop()
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            announce(server.port, loading.result())
+            await stopping
     finally:
+        loading.cancel()
+        stopping.cancel()
         await server.stop()

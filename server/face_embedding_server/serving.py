@@ -34,7 +34,6 @@ class ServedModel:
 
         Raises:
             Refusal: if the face cannot be embedded.
-
         """
         return await self.infer(self.reader.read(face))
 
@@ -64,7 +63,6 @@ class ModelHost:
 
         Raises:
             Refusal: if it is not served here, not loaded yet, or the server stops.
-
         """
         if self._stopping:
             raise Refusal(pb.ERROR_REASON_STOPPING, "the server is stopping; try another one")
@@ -88,7 +86,6 @@ def load(stored: StoredModel, settings: Settings) -> ServedModel:
     Raises:
         BackendError: if the backend cannot run it.
         StoreError: if the model's files are missing or damaged.
-
     """
     size, output = stored.manifest.input, stored.manifest.output
     backend = backends.load(settings.backend, stored, settings.precision)

@@ -78,7 +78,6 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) 
 
     Raises:
         SettingsError: if a value is wrong or missing, a name is unknown, or the file is unreadable.
-
     """
     given = {name: value for name, value in flags.items() if value is not None}
     config = given.pop("config", environment.get(CONFIG_VARIABLE))

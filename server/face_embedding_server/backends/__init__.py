@@ -36,7 +36,6 @@ class BackendInfo:
         device: the device as the engine names it.
         precision: the precision in effect, whatever was asked for.
         channel_order: the order of the channels that the engine's network takes.
-
     """
 
     name: str
@@ -63,7 +62,6 @@ class Backend(Protocol):
 
         Returns:
             The future of the raw embedding, float32 `[size]`, owned by the caller.
-
         """
         ...
 
@@ -84,7 +82,6 @@ def load(name: str, model: StoredModel, precision: str) -> Backend:
         BackendError: if the backend is unknown, its engine is not installed, or it cannot run the
             model at that precision.
         StoreError: if the model's files are missing or damaged.
-
     """
     if name not in names():
         raise BackendError(f"no backend is called '{name}'; known are {', '.join(names())}")
