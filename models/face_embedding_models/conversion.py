@@ -35,7 +35,7 @@ def convert(checkpoint: Checkpoint, manifest: Manifest) -> ov.Model:
     symbol = checkpoint.symbol
     target = symbol.index_of(manifest.output.mxnet_name)
     indices = symbol.reachable_from(target)
-    uses = Counter(source for index in indices for source, _ in symbol.nodes[index].inputs)
+    uses = Counter(source for index in indices for source in symbol.nodes[index].inputs)
     used_names = {symbol.nodes[index].name for index in indices}
     unused = sorted(checkpoint.arrays.keys() - used_names)
     if unused:
@@ -58,7 +58,7 @@ def convert(checkpoint: Checkpoint, manifest: Manifest) -> ov.Model:
 
 def _input_of(manifest: Manifest) -> ov.Node:
     shape = ov.PartialShape([-1, 3, manifest.input.height, manifest.input.width])
-    parameter = ops.parameter(shape, np.float32, manifest.input.name)
+    parameter = ops.parameter(shape, np.float32, name=manifest.input.name)
     parameter.output(0).set_names({manifest.input.name})
     return parameter
 
@@ -78,21 +78,22 @@ def _convert_node(node: Node, values: dict[int, Value], uses: Counter[int]) -> V
     converter = CONVERTERS.get(node.op)
     if converter is None:
         raise UnsupportedOperatorError(f"operator {where} is not supported")
-    for source, output in node.inputs:
-        if output and values[source].array is None:
-            raise UnsupportedOperatorError(f"{where}: uses output {output} of a node, only 0 fits")
-    inputs = tuple(values[source] for source, _ in node.inputs)
-    single_use = frozenset(i for i, (source, _) in enumerate(node.inputs) if uses[source] == 1)
+    inputs = tuple(values[source] for source in node.inputs)
+    single_use = frozenset(i for i, source in enumerate(node.inputs) if uses[source] == 1)
     attributes = Attributes(where, node.attributes)
     try:
-        value = converter(Operation(where, attributes, inputs, single_use))
+        operation = Operation(where, attributes, inputs, single_use)
+        value = converter(operation)
         attributes.expect_all_read()
+        if unread := set(range(len(inputs))) - operation.read:
+            raise ConversionError(f"{where}: its input {min(unread)} has no meaning")
     except ModelError:
         raise
-    except (RuntimeError, ValueError, IndexError) as error:
+    except (RuntimeError, ValueError, IndexError, ArithmeticError, MemoryError) as error:
         raise ConversionError(f"{where}: its inputs do not fit together: {error}") from error
-    # Only the last operator of a folded chain is in the model, under its own name.
-    value.output.get_node().set_friendly_name(node.name)
+    if value not in inputs:
+        # Only the last operator of a folded chain is in the model, under its own name.
+        value.output.get_node().set_friendly_name(node.name)
     return value
 
 

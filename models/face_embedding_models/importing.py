@@ -8,6 +8,7 @@ import hashlib
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
@@ -46,7 +47,8 @@ def import_model(
     if source.startswith(("http://", "https://")):
         with tempfile.TemporaryDirectory(prefix="face-embedding-") as folder:
             archive = Path(folder) / "archive.zip"
-            _download(source, archive, known.source.size or MAX_ARCHIVE_BYTES)
+            limit = MAX_ARCHIVE_BYTES if allow_unverified else known.source.size
+            _download(source, archive, limit or MAX_ARCHIVE_BYTES)
             return _import_path(store, known, archive, source, allow_unverified)
     return _import_path(store, known, Path(source), source, allow_unverified)
 
@@ -99,7 +101,10 @@ def _files_of_folder(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.iterdir())
         if path.name.endswith((_SYMBOL_SUFFIX, _PARAMS_SUFFIX))
     ]
-    return {path.name: path.read_bytes() for path in candidates}
+    try:
+        return {path.name: path.read_bytes() for path in candidates}
+    except OSError as error:
+        raise ImportRefusedError(f"{folder} cannot be read: {error}") from error
 
 
 def _files_of_archive(path: Path) -> dict[str, bytes]:
@@ -112,7 +117,7 @@ def _files_of_archive(path: Path) -> dict[str, bytes]:
                 for entry in entries
                 if entry.filename.endswith((_SYMBOL_SUFFIX, _PARAMS_SUFFIX))
             }
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error) as error:
         raise ImportRefusedError(f"{path} is not a readable zip archive: {error}") from error
 
 
@@ -152,12 +157,11 @@ def _download(url: str, target: Path, limit: int) -> None:
     try:
         with requests.get(url, stream=True, timeout=_TIMEOUT_S) as response:
             response.raise_for_status()
-            expected = response.headers.get("Content-Length")
+            length = response.headers.get("Content-Length", "")
+            total = int(length) if length.isdecimal() else None
             with (
                 target.open("wb") as file,
-                tqdm(
-                    total=int(expected) if expected else None, unit="B", unit_scale=True, desc=url
-                ) as bar,
+                tqdm(total=total, unit="B", unit_scale=True, desc=url) as bar,
             ):
                 for chunk in response.iter_content(_CHUNK_BYTES):
                     file.write(chunk)

@@ -128,7 +128,7 @@ class _Graph:
         return self._apply("LeakyReLU", name, data, slope, {"act_type": "prelu"})
 
     def add(self, name: str, first: _Tensor, second: _Tensor) -> _Tensor:
-        self.nodes.append(Node("elemwise_add", name, ((first.node, 0), (second.node, 0))))
+        self.nodes.append(Node("elemwise_add", name, (first.node, second.node)))
         return replace(first, node=len(self.nodes) - 1)
 
     def dropout(self, name: str, data: _Tensor, rate: str) -> _Tensor:
@@ -154,10 +154,10 @@ class _Graph:
         parameters: dict[str, Parameter],
         attributes: dict[str, str],
     ) -> _Tensor:
-        inputs = [(data.node, 0)]
+        inputs = [data.node]
         for parameter_name, parameter in parameters.items():
             self.parameters[parameter_name] = parameter
-            inputs.append((self.variable(parameter_name), 0))
+            inputs.append(self.variable(parameter_name))
         self.nodes.append(Node(op, name, tuple(inputs), attributes))
         return replace(data, node=len(self.nodes) - 1)
 

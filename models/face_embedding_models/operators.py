@@ -8,7 +8,7 @@ and of OpenVINO's operation sets (`docs.openvino.ai`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import openvino as ov
@@ -63,17 +63,22 @@ class Normalized:
 
 @dataclass(frozen=True)
 class Operation:
-    """One node on its way into OpenVINO: its name, attributes and inputs."""
+    """One node on its way into OpenVINO: its name, attributes and inputs.
+
+    `read` collects which inputs were looked at: one that no one looks at is not understood.
+    """
 
     where: str
     attributes: Attributes
     inputs: tuple[Value, ...]
     single_use_inputs: frozenset[int]
+    read: set[int] = field(default_factory=set)
 
     def as_is(self, index: int) -> Value:
         """Return an input whose channels may still be in BGR order."""
         if index >= len(self.inputs):
             raise ConversionError(f"{self.where}: input {index} is missing")
+        self.read.add(index)
         return self.inputs[index]
 
     def input(self, index: int) -> ov.Output:
@@ -83,12 +88,21 @@ class Operation:
             return value.output
         return ops.gather(value.output, np.array(_BGR_TO_RGB), np.array(CHANNEL_AXIS)).output(0)
 
-    def parameter(self, index: int) -> Array:
-        """Return the values of an input that has to be a parameter."""
+    def parameter(self, index: int, length: int | None = None) -> Array:
+        """Return the values of an input that has to be a parameter; `length` is its first side."""
         array = self.as_is(index).array
         if array is None:
             raise ConversionError(f"{self.where}: input {index} is computed, not a parameter")
+        if length is not None and array.shape[0] != length:
+            raise ConversionError(
+                f"{self.where}: parameter {index} has the shape {list(array.shape)}, "
+                f"its first side should be {length}"
+            )
         return array
+
+    def channels(self) -> int:
+        """Return the number of channels of the first input."""
+        return int(self.as_is(0).output.get_partial_shape()[CHANNEL_AXIS].get_length())
 
 
 Converter = Callable[[Operation], Value]
@@ -137,8 +151,8 @@ def _convolution(op: Operation) -> Value:
     dilations = attributes.pair("dilate", (1, 1))
     groups = attributes.integer("num_group", 1)
     filters = attributes.integer("num_filter")
-    weights = op.parameter(1)
-    bias = None if attributes.flag("no_bias", False) else op.parameter(2)
+    weights = op.parameter(1, filters)
+    bias = None if attributes.flag("no_bias", False) else op.parameter(2, filters)
     source = op.as_is(0)
     if source.bgr and groups == 1:
         data, weights = source.output, weights[:, _BGR_TO_RGB]
@@ -170,9 +184,9 @@ def _convolution(op: Operation) -> Value:
 
 @_operator("FullyConnected")
 def _fully_connected(op: Operation) -> Value:
-    op.attributes.integer("num_hidden")
-    bias = None if op.attributes.flag("no_bias", False) else op.parameter(2)
-    weights = op.parameter(1)
+    hidden = op.attributes.integer("num_hidden")
+    bias = None if op.attributes.flag("no_bias", False) else op.parameter(2, hidden)
+    weights = op.parameter(1, hidden)
     source = op.as_is(0)
     if _rank(source.output) != 2:
         if not op.attributes.flag("flatten", True):
@@ -207,7 +221,10 @@ def _batch_norm(op: Operation) -> Value:
         raise UnsupportedOperatorError(f"{op.where}: only axis=1 is supported")
     if op.attributes.flag("output_mean_var", False):
         raise UnsupportedOperatorError(f"{op.where}: output_mean_var=True is not supported")
-    gamma, beta, mean, variance = (op.parameter(index) for index in range(1, 5))
+    channels = op.channels()
+    gamma, beta, mean, variance = (op.parameter(index, channels) for index in range(1, 5))
+    if (variance + epsilon <= 0).any():
+        raise ConversionError(f"{op.where}: its variance is not positive")
     scale = (np.ones_like(gamma) if fix_gamma else gamma) / np.sqrt(variance + epsilon)
     shift = beta - mean * scale
     affine = op.as_is(0).affine
@@ -228,7 +245,11 @@ def _leaky_relu(op: Operation) -> Value:
     data = op.input(0)
     if kind == "elu":
         return Value(ops.elu(data, slope).output(0))
-    slopes = op.parameter(1) if kind == "prelu" else np.array([slope])
+    slopes = np.array([slope])
+    if kind == "prelu":
+        slopes = op.parameter(1)
+        if slopes.shape not in ((1,), (op.channels(),)):
+            raise ConversionError(f"{op.where}: {slopes.size} slopes for {op.channels()} channels")
     return Value(ops.prelu(data, constant(slopes)).output(0))
 
 
@@ -287,7 +308,7 @@ for _names, _function in {
     _operator(*_names)(_scalar(_function))
 
 
-@_operator("Pooling", "Pooling_v1")
+@_operator("Pooling")
 def _pooling(op: Operation) -> Value:
     attributes = op.attributes
     kind = attributes.choice("pool_type", "max", ("max", "avg", "sum"))
@@ -384,7 +405,9 @@ def _clip(op: Operation) -> Value:
 @_operator("Concat", "concat")
 def _concat(op: Operation) -> Value:
     axis = op.attributes.integer("dim", 1)
-    count = op.attributes.integer("num_args", len(op.inputs))
+    count = len(op.inputs)
+    if op.attributes.integer("num_args", count) != count:
+        raise ConversionError(f"{op.where}: num_args is not its number of inputs, {count}")
     return Value(ops.concat([op.input(index) for index in range(count)], axis).output(0))
 
 

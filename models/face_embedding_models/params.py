@@ -128,7 +128,10 @@ class _Reader:
             raise CheckpointError(f"{what} of the .params file has the unknown type {flag}")
         dtype = np.dtype(_DTYPES[flag])
         data = self.take(math.prod(shape) * dtype.itemsize, f"{what} of shape {shape}")
-        return np.frombuffer(data, dtype).reshape(shape)
+        try:
+            return np.frombuffer(data, dtype).reshape(shape)
+        except ValueError as error:  # One side is 0 and the others too large for NumPy.
+            raise CheckpointError(f"{what} of the .params file has the shape {shape}") from error
 
     def name(self) -> str:
         (length,) = self.unpack("<Q", "a name")

@@ -88,12 +88,16 @@ def read_file(folder: Path, name: str) -> bytes:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file so that readers see the old or the new one, never a part."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(text)
-    pending = Path(file.name)
-    pending.chmod(0o644)
-    _flush(pending)
-    pending.replace(path)
+    pending = path.with_name(f"{_PENDING_PREFIX}{path.name}-{os.getpid()}")
+    try:
+        pending.write_text(text, "utf-8")
+        _flush(pending)
+        pending.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error}") from error
+    finally:
+        pending.unlink(missing_ok=True)
 
 
 def _rename_over(source: Path, target: Path) -> None:

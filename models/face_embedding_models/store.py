@@ -130,9 +130,13 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{self._current_file(name)} is damaged: {error!r}") from error
         record = sealed.read_record(folder / _CHECKPOINT_FOLDER)
-        return StoredModel(
-            known, folder, record["weights_sha256"], record["origin"], record["source"]
-        )
+        try:
+            return StoredModel(
+                known, folder, record["weights_sha256"], record["origin"], record["source"]
+            )
+        except KeyError as error:
+            path = folder / _CHECKPOINT_FOLDER / sealed.RECORD_FILE
+            raise StoreError(f"{path} is damaged: it has no {error}") from error
 
     def add(
         self,

@@ -25,12 +25,13 @@ _BATCH_NORM_STATES = ("gamma", "beta", "moving_mean", "moving_var")
 class Node:
     """One node: a variable (`op == "null"`) or an operator applied to earlier nodes.
 
-    `inputs` holds pairs of the index of an earlier node and the index of its output.
+    `inputs` holds indices of earlier nodes. Of a node with several outputs only the first can be
+    used, which is all that recognition networks do.
     """
 
     op: str
     name: str
-    inputs: tuple[tuple[int, int], ...] = ()
+    inputs: tuple[int, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -66,7 +67,7 @@ class Symbol:
             current = waiting.pop()
             if current not in seen:
                 seen.add(current)
-                waiting.extend(source for source, _ in self.nodes[current].inputs)
+                waiting.extend(self.nodes[current].inputs)
         return sorted(seen)
 
 
@@ -95,7 +96,7 @@ def parse(text: bytes) -> Symbol:
     heads = _parse_references(document.get("heads"), "the list of heads", moved)
     if not heads:
         raise CheckpointError("the symbol file names no output")
-    return Symbol(tuple(nodes), tuple(index for index, _ in heads))
+    return Symbol(tuple(nodes), heads)
 
 
 def dump(symbol: Symbol) -> bytes:
@@ -114,7 +115,7 @@ def _dump_node(node: Node) -> dict[str, Any]:
     entry: dict[str, Any] = {"op": node.op, "name": node.name}
     if node.attributes:
         entry["attrs"] = dict(node.attributes)
-    entry["inputs"] = [[index, output, 0] for index, output in node.inputs]
+    entry["inputs"] = [[index, 0, 0] for index in node.inputs]
     return entry
 
 
@@ -124,6 +125,8 @@ def _parse_node(entry: Any, number: int, moved: list[int]) -> Node:
     op, name = entry.get("op"), entry.get("name")
     if not isinstance(op, str) or not isinstance(name, str):
         raise CheckpointError(f"node {number} of the symbol has no op or no name")
+    if not name.isprintable():
+        raise CheckpointError(f"node {number} of the symbol has the unprintable name {name!r}")
     attributes: dict[str, str] = {}
     for key in _ATTRIBUTE_KEYS:
         part = entry.get(key, {})
@@ -134,7 +137,7 @@ def _parse_node(entry: Any, number: int, moved: list[int]) -> Node:
     return Node(op, name, inputs, attributes)
 
 
-def _parse_references(value: Any, where: str, moved: list[int]) -> tuple[tuple[int, int], ...]:
+def _parse_references(value: Any, where: str, moved: list[int]) -> tuple[int, ...]:
     """Read references `[node, output, version]` to the nodes read so far."""
     if not isinstance(value, list):
         raise CheckpointError(f"{where} of the symbol: not a list")
@@ -151,7 +154,11 @@ def _parse_references(value: Any, where: str, moved: list[int]) -> tuple[tuple[i
                 f"{where} of the symbol: index {item[0]} is out of range, "
                 f"{len(moved)} nodes come before"
             )
-        references.append((moved[item[0]], item[1]))
+        if item[1] != 0:
+            raise CheckpointError(
+                f"{where} of the symbol: output {item[1]} of a node is not supported"
+            )
+        references.append(moved[item[0]])
     return tuple(references)
 
 
@@ -159,7 +166,7 @@ def _with_implicit_states(node: Node, nodes: list[Node]) -> Node:
     """Append the variables that the oldest form leaves out, and refer to them."""
     first = len(nodes)
     nodes.extend(Node(VARIABLE, f"{node.name}_{state}") for state in _BATCH_NORM_STATES[2:])
-    return Node(node.op, node.name, (*node.inputs, (first, 0), (first + 1, 0)), node.attributes)
+    return Node(node.op, node.name, (*node.inputs, first, first + 1), node.attributes)
 
 
 def _check_unique(names: Iterable[str]) -> None:

@@ -105,7 +105,7 @@ def _expected_powers(network: Network) -> dict[str, float]:
     powers: dict[str, float] = {}
     by_node: list[float] = []
     for node in network.symbol.nodes:
-        by_node.append(_power_after(node, [by_node[i] for i, _ in node.inputs], network, powers))
+        by_node.append(_power_after(node, [by_node[i] for i in node.inputs], network, powers))
     return powers
 
 
@@ -119,7 +119,7 @@ def _power_after(
     if node.op == "LeakyReLU":
         return inputs[0] * (1 + _SLOPE**2) / 2
     if node.op == "BatchNorm":
-        gamma, variance = (network.symbol.nodes[node.inputs[i][0]].name for i in (1, 4))
+        gamma, variance = (network.symbol.nodes[node.inputs[i]].name for i in (1, 4))
         powers[variance] = inputs[0]
         return _gamma(gamma) ** 2
     return inputs[0]

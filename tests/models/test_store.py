@@ -1,0 +1,150 @@
+"""The store of models."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from face_embedding_models import checkpoint, manifest, params, sealed, symbol
+from face_embedding_models.errors import CheckpointError, StoreError, UnknownModelError
+from face_embedding_models.store import Store, StoredModel, default_root
+from face_embedding_models.symbol import Node, Symbol
+
+NAME = "face-recognition-mobilefacenet-arcface"
+KNOWN = manifest.load(NAME)
+NODES = (Node("null", "data"), Node("null", "w"), Node("_plus", "fc1", (0, 1)))
+SYMBOL = symbol.dump(Symbol(NODES, (2,)))
+
+
+def weights(value: int) -> bytes:
+    return params.dump({"arg:w": np.full(3, value, np.float32)})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def model(store: Store) -> StoredModel:
+    return store.add(KNOWN, SYMBOL, weights(1), "unverified", "somewhere")
+
+
+def test_model_is_found(store: Store, model: StoredModel) -> None:
+    """A model that was added is found with its origin and source."""
+    assert (store.get(NAME), model.origin, model.source) == (model, "unverified", "somewhere")
+
+
+def test_names(store: Store, model: StoredModel) -> None:
+    """The store lists the models that have weights."""
+    assert store.names() == [model.manifest.name]
+
+
+def test_empty_store(store: Store) -> None:
+    """A store whose folder does not exist has no models."""
+    assert store.names() == []
+
+
+def test_checkpoint(model: StoredModel) -> None:
+    """The checkpoint's bytes are the ones that were added, and so is its content."""
+    files, arrays = model.read_checkpoint_files(), model.read_checkpoint().arrays
+    assert (files, list(arrays)) == ((SYMBOL, weights(1)), ["w"])
+
+
+def test_digest(model: StoredModel) -> None:
+    """The digest and the embedding space follow from the bytes alone."""
+    digest = checkpoint.digest(SYMBOL, weights(1))
+    space = f"{NAME}/{digest[:16]}/fc1"
+    assert (model.weights_sha256, model.embedding_space) == (digest, space)
+
+
+def test_newer_weights(store: Store, model: StoredModel) -> None:
+    """Weights that are added later become current, and the others stay."""
+    newer = store.add(KNOWN, SYMBOL, weights(2), "unverified", "elsewhere")
+    assert (store.get(NAME), model.read_checkpoint_files()[1]) == (newer, weights(1))
+
+
+def test_same_weights_again(store: Store, model: StoredModel) -> None:
+    """Weights that are added again keep their folder and take the new origin."""
+    again = store.add(KNOWN, SYMBOL, weights(1), "published", "archive")
+    assert (again.folder, store.get(NAME).origin) == (model.folder, "published")
+
+
+@pytest.mark.parametrize("missing", ["fc1", "data"])
+def test_wrong_network(store: Store, missing: str) -> None:
+    """A network without the manifest's input or output is refused, and nothing is stored."""
+    other = SYMBOL.replace(f'"{missing}"'.encode(), b'"other"')
+    with pytest.raises(CheckpointError, match=f"the symbol has no node '{missing}'"):
+        store.add(KNOWN, other, weights(1), "unverified", "x")
+    assert not store.root.exists()
+
+
+def test_not_in_store(store: Store) -> None:
+    """A model without weights is refused with the two ways to get some."""
+    with pytest.raises(StoreError, match=f"{NAME} is not in the store .* import .* synthesize"):
+        store.get(NAME)
+
+
+def test_unknown_model(store: Store) -> None:
+    """A name without a manifest is refused as unknown."""
+    with pytest.raises(UnknownModelError, match="no model is called 'x'"):
+        store.get("x")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"checkpoint": 5}'], ids=["empty", "list", "no-key", "number"]
+)
+def test_damaged_current(store: Store, model: StoredModel, text: str) -> None:
+    """A damaged note of the current checkpoint is reported with its path."""
+    (model.folder.parent / "current.json").write_text(text)
+    with pytest.raises(StoreError, match=rf"{NAME}/current\.json is damaged: "):
+        store.get(NAME)
+
+
+def test_incomplete_record(store: Store, model: StoredModel) -> None:
+    """A record that lacks the digest of the weights is refused."""
+    record = model.checkpoint_folder / sealed.RECORD_FILE
+    record.write_text(json.dumps({"files": {}}))
+    with pytest.raises(StoreError, match=r"record\.json"):
+        store.get(NAME)
+
+
+def test_lost_checkpoint(store: Store, model: StoredModel) -> None:
+    """A current checkpoint that is not there is reported."""
+    model.checkpoint_folder.rename(model.folder / "moved")
+    with pytest.raises(StoreError, match=r"checkpoint/record\.json is missing or damaged"):
+        store.get(NAME)
+
+
+def test_changed_parameters(model: StoredModel) -> None:
+    """Parameters that were changed are not read."""
+    (model.checkpoint_folder / checkpoint.PARAMS_FILE).write_bytes(weights(2))
+    with pytest.raises(StoreError, match=r"model-0000\.params was changed since it was written"):
+        model.read_checkpoint()
+
+
+def test_no_ir(model: StoredModel) -> None:
+    """A model that was not converted is refused with the command that converts it."""
+    with pytest.raises(StoreError, match=f"{NAME} has no IR at f32 .* models convert {NAME}'"):
+        model.read_ir_files("f32")
+
+
+def test_unwritable_root(tmp_path: Path) -> None:
+    """A store whose folder cannot be made is reported as such."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"cannot write to the store: .*Not a dir"):
+        Store(tmp_path / "file" / "store").add(KNOWN, SYMBOL, weights(1), "unverified", "x")
+
+
+def test_unwritable_current(store: Store) -> None:
+    """A note of the current checkpoint that cannot be written leaves no temporary file."""
+    (store.root / NAME / "current.json").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"cannot write .*current\.json"):
+        store.add(KNOWN, SYMBOL, weights(1), "unverified", "x")
+    assert not list(store.root.rglob("tmp*"))
+
+
+def test_default_root() -> None:
+    """The default store is in a folder of this project's."""
+    assert default_root().parts[-2:] == ("face-embedding", "models")
