@@ -69,6 +69,7 @@ proto: setup  ## generate the stubs
 
 proto-check: proto  ## check that the committed stubs are current
 	git diff --exit-code -- protos
+	test -z "$$(git status --porcelain -- protos)"
 
 lock: setup  ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate \

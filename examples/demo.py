@@ -20,8 +20,9 @@ from face_embedding_client import FaceEmbeddingClient, RawFace
 from face_embedding_server.alignment import align
 
 MODEL = "face-recognition-resnet34-arcface"
-# The group photograph that InsightFace's package carries for its own tests.
-PHOTOGRAPH = "insightface/data/images/t1.jpg"
+# What InsightFace's package carries for its own tests: a group, and a face that is aligned already.
+GROUP = "insightface/data/images/t1.jpg"
+ALIGNED = "insightface/data/images/Tom_Hanks_54745.png"
 KEYPOINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
@@ -36,10 +37,10 @@ def main() -> None:
     for action in ("synthesize", "convert"):
         server_command("models", action, MODEL, "--store", str(options.store)).check_returncode()
 
-    print("\n2. Faces found in a real photograph and aligned by five landmarks")
-    photograph = read_photograph(options.photographs)
-    faces = aligned_faces(photograph)
-    print(f"{len(faces)} faces of 112×112 in {photograph.shape[1]}×{photograph.shape[0]} pixels")
+    print("\n2. Faces of real photographs, found and aligned by five landmarks")
+    group, aligned = read_photographs(options.photographs, GROUP, ALIGNED)
+    faces = [*aligned_faces(group), RawFace(aligned, "BGR")]
+    print(f"{len(faces) - 1} faces of 112×112 in {group.shape[1]}×{group.shape[0]} pixels, and one")
 
     print("\n3. The server, as a process of its own")
     command = [sys.executable, "-m", "face_embedding_server", "serve", "--model", MODEL]
@@ -94,11 +95,11 @@ def server_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, text=True, check=False)  # noqa: S603  # our own command
 
 
-def read_photograph(folder: Path) -> np.ndarray:
-    """Return the photograph in the package, uint8 HWC BGR."""
+def read_photographs(folder: Path, *names: str) -> list[np.ndarray]:
+    """Return photographs of the package, uint8 HWC BGR."""
     with zipfile.ZipFile(next(folder.glob("insightface-*.whl"))) as package:
-        data = package.read(PHOTOGRAPH)
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        files = [np.frombuffer(package.read(name), np.uint8) for name in names]
+    return [cv2.imdecode(file, cv2.IMREAD_COLOR) for file in files]
 
 
 def aligned_faces(photograph_bgr: np.ndarray) -> list[RawFace]:

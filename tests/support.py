@@ -1,12 +1,9 @@
 """What several tests need: servers, stand-ins, image files."""
 
-import asyncio
-import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -19,8 +16,6 @@ from face_embedding_server.settings import Settings
 
 MOBILE = "face-recognition-mobilefacenet-arcface"
 RESNET34 = "face-recognition-resnet34-arcface"
-SERVER_TIMEOUT_S = 60
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,39 +35,23 @@ def add_stand_in(store: Store, name: str) -> None:
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server in a thread of this process: its address, and a way to run code in its loop."""
+    """A server in this process, and its address."""
 
-    address: str
     server: Server
-    loop: asyncio.AbstractEventLoop
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the server's loop and return its result."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(SERVER_TIMEOUT_S)
+    address: str
 
 
 @contextmanager
 def running_server(settings: Settings, *, load: bool = True) -> Iterator[RunningServer]:
     """Run a server on a free port until the block ends."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="server")
-    thread.start()
-
-    async def start() -> Server:
-        server = Server(settings)
-        await server.start()
-        if load:
-            await server.load()
-        return server
-
+    server = Server(settings)
+    server.start()
     try:
-        started = asyncio.run_coroutine_threadsafe(start(), loop).result(SERVER_TIMEOUT_S)
-        yield RunningServer(f"127.0.0.1:{started.port}", started, loop)
-        asyncio.run_coroutine_threadsafe(started.stop(), loop).result(SERVER_TIMEOUT_S)
+        if load:
+            server.load()
+        yield RunningServer(server, f"127.0.0.1:{server.port}")
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(SERVER_TIMEOUT_S)
-        loop.close()
+        server.stop()
 
 
 def small_settings(store: Store, **changes: object) -> Settings:

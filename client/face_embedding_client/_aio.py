@@ -1,7 +1,7 @@
 """The client for asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
 from typing import TypeAlias, TypeVar
 
@@ -13,7 +13,12 @@ from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import _errors, _messages
 from face_embedding_client._errors import FaceEmbeddingError
 from face_embedding_client._messages import DEFAULT_TIMEOUT_S
-from face_embedding_client._operations import Operation, Operations, StreamProgress
+from face_embedding_client._operations import (
+    Operation,
+    Operations,
+    StreamProgress,
+    StreamRequests,
+)
 from face_embedding_client._types import Comparison, Embedding, Face, ModelInfo
 
 T = TypeVar("T")
@@ -47,7 +52,7 @@ class AsyncFaceEmbeddingClient:
         return await self._run(self._operations.embed(face, raw))
 
     async def embed_many(
-        self, faces: Sequence[Face], *, raw: bool = False
+        self, faces: Iterable[Face], *, raw: bool = False
     ) -> list[Embedding | FaceEmbeddingError]:
         """See `FaceEmbeddingClient.embed_many`."""
         return await self._run(self._operations.embed_many(faces, raw))
@@ -60,29 +65,23 @@ class AsyncFaceEmbeddingClient:
     ) -> AsyncIterator[tuple[str, Embedding | FaceEmbeddingError]]:
         """See `FaceEmbeddingClient.embed_stream`; the faces may come asynchronously."""
         progress = StreamProgress(self._timeout_s)
-        options = self._operations.options(raw)
-        failures: list[Exception] = []
+        info = await self._run(self._operations.known_info())
+        made = StreamRequests(self._operations.options(raw), info, progress)
 
-        async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
-            try:
-                async for item_id, face in _asynchronous(faces):
-                    request = _messages.stream_request(item_id, face, options)
-                    progress.sent()
-                    yield request
-            except Exception as error:
-                # The stream ends here; what was sent is still answered.
-                failures.append(error)
-
-        call = self._stub.EmbedStream(requests())
+        call = self._stub.EmbedStream(_requests(made, faces))
         try:
             while (response := await self._next(call, progress)) is not None:
                 yield response.id, _messages.embedding_or_error(response.result)
+                for item in made.take_refused():
+                    yield item
         except grpc.RpcError as error:
             raise _errors.from_rpc_error(error, self._address) from error
         finally:
             call.cancel()
-        if failures:
-            raise failures[0]
+        for item in made.take_refused():
+            yield item
+        if made.failure:
+            raise made.failure
 
     async def compare(
         self,
@@ -119,6 +118,7 @@ class AsyncFaceEmbeddingClient:
 
     async def _next(self, call: _Stream, progress: StreamProgress) -> pb.EmbedStreamResponse | None:
         """Return the next answer of a stream, or None at its end."""
+        progress.asking()
         reading = asyncio.ensure_future(call.read())
         while not reading.done():
             if progress.remaining_s <= 0:
@@ -145,6 +145,20 @@ class AsyncFaceEmbeddingClient:
         except StopIteration as end:
             result: T = end.value
             return result
+
+
+async def _requests(
+    made: StreamRequests, faces: Iterable[tuple[str, Face]] | AsyncIterable[tuple[str, Face]]
+) -> AsyncIterator[pb.EmbedStreamRequest]:
+    try:
+        async for item_id, face in _asynchronous(faces):
+            if request := made.make(item_id, face):
+                yield request
+    except (GeneratorExit, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        # The requests end here; what was sent is still answered.
+        made.failure = error
 
 
 async def _asynchronous(

@@ -8,6 +8,8 @@ FaceEmbeddingError
 └── ServerError                the server failed
 """
 
+import re
+
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
@@ -62,6 +64,15 @@ _BY_CODE: dict[grpc.StatusCode, type[FaceEmbeddingError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
 }
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def at_face(error: FaceEmbeddingError, index: int) -> FaceEmbeddingError:
+    """Return the error of a face of one request with the face's index among all of the caller's."""
+    field, message = (
+        re.sub(r"faces\[\d+\]", f"faces[{index}]", text, count=1)
+        for text in (error.field, error.message)
+    )
+    return type(error)(message, error.reason, field, error.code)
 
 
 def from_status(status: status_pb2.Status) -> FaceEmbeddingError:

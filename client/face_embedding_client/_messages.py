@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import grpc
 import numpy as np
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_client import _errors
-from face_embedding_client._errors import FaceEmbeddingError
+from face_embedding_client._errors import FaceEmbeddingError, InvalidRequestError
 from face_embedding_client._types import Comparison, Embedding, Face, ModelInfo, RawFace
 
 DEFAULT_TIMEOUT_S = 30.0
@@ -49,6 +50,8 @@ def face_message(face: Face) -> pb.Face:
     if not isinstance(face, RawFace):
         raise TypeError(f"a face is bytes or a RawFace, not {type(face).__name__}")
     pixels = face.pixels
+    if not isinstance(pixels, np.ndarray):
+        raise TypeError(f"pixels are a NumPy array, not {type(pixels).__name__}")
     if pixels.dtype != np.uint8:
         raise TypeError(f"pixels are uint8, 0 to 255, not {pixels.dtype}")
     if pixels.ndim != 3 or pixels.shape[2] != 3:
@@ -64,38 +67,61 @@ def face_message(face: Face) -> pb.Face:
     return pb.Face(raw=raw, aligned=pb.Aligned())
 
 
-def embed_requests(
-    faces: Sequence[Face], options: Options, info: ModelInfo
-) -> Iterator[pb.EmbedRequest]:
-    """Pack faces into as few requests as the server's limits allow, in order."""
-    room = min(info.max_message_bytes, MAX_MESSAGE_BYTES) - _MESSAGE_OVERHEAD_BYTES
+def too_large(face: pb.Face, info: ModelInfo) -> InvalidRequestError | None:
+    """Return the error of a face that the server would not take, so that it need not be sent."""
+    size, limit = len(face.encoded), info.max_encoded_bytes
+    if size <= limit:
+        size, limit = face.ByteSize(), _room(info)
+    if size <= limit:
+        return None
+    return InvalidRequestError(
+        f"the image has {size:,} bytes, at most {limit:,} are taken",
+        pb.ErrorReason.Name(pb.ERROR_REASON_IMAGE_TOO_LARGE).removeprefix("ERROR_REASON_"),
+        face.WhichOneof("image") or "",
+        grpc.StatusCode.INVALID_ARGUMENT,
+    )
+
+
+def batches(
+    faces: Sequence[tuple[int, pb.Face]], info: ModelInfo
+) -> Iterator[list[tuple[int, pb.Face]]]:
+    """Pack numbered faces into as few requests as the server's limits allow, in order."""
+    room = _room(info)
     answer_bytes = info.embedding_size * _VALUE_BYTES + _FACE_OVERHEAD_BYTES
     most_faces = max(1, min(info.max_faces_per_request, room // answer_bytes))
-    batch: list[pb.Face] = []
+    batch: list[tuple[int, pb.Face]] = []
     size = 0
-    for face in faces:
-        message = face_message(face)
-        length = message.ByteSize() + _FACE_OVERHEAD_BYTES
+    for index, face in faces:
+        length = face.ByteSize() + _FACE_OVERHEAD_BYTES
         if batch and (len(batch) == most_faces or size + length > room):
-            yield _embed_request(batch, options)
+            yield batch
             batch, size = [], 0
-        batch.append(message)
+        batch.append((index, face))
         size += length
     if batch:
-        yield _embed_request(batch, options)
+        yield batch
 
 
-def _embed_request(faces: list[pb.Face], options: Options) -> pb.EmbedRequest:
+def _room(info: ModelInfo) -> int:
+    """Return how many bytes of faces fit into one message."""
+    return min(info.max_message_bytes, MAX_MESSAGE_BYTES) - _MESSAGE_OVERHEAD_BYTES
+
+
+def embed_request(faces: list[pb.Face], options: Options) -> pb.EmbedRequest:
+    """Return one request to embed faces."""
     return pb.EmbedRequest(model=options.model, faces=faces, normalization=options.normalization)
 
 
-def stream_request(item_id: str, face: Face, options: Options) -> pb.EmbedStreamRequest:
-    """Return one item of a stream."""
+def stream_request(item_id: str, face: pb.Face, options: Options) -> pb.EmbedStreamRequest:
+    """Return one item of a stream.
+
+    Raises:
+        TypeError: if the id is no text.
+    """
+    if not isinstance(item_id, str):
+        raise TypeError(f"an id is a str, not {type(item_id).__name__}")
     return pb.EmbedStreamRequest(
-        id=item_id,
-        model=options.model,
-        face=face_message(face),
-        normalization=options.normalization,
+        id=item_id, model=options.model, face=face, normalization=options.normalization
     )
 
 

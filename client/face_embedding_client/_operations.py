@@ -5,16 +5,17 @@ call that fails is raised where it was yielded. Each client runs operations in i
 logic is here once.
 """
 
+import collections
 import time
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_client import _messages
+from face_embedding_client import _errors, _messages
 from face_embedding_client._errors import DeadlineExceededError, FaceEmbeddingError
 from face_embedding_client._messages import Options
 from face_embedding_client._types import Comparison, Embedding, Face, ModelInfo
@@ -52,21 +53,35 @@ class Operations:
             raise outcomes[0]
         return outcomes[0]
 
-    def embed_many(self, faces: Sequence[Face], raw: bool) -> Operation[list[Outcome]]:
+    def embed_many(self, faces: Iterable[Face], raw: bool) -> Operation[list[Outcome]]:
         """Embed faces in as few calls as the limits allow."""
-        info = self._info or (yield from self.model_info())
-        outcomes: list[Outcome] = []
-        for request in _messages.embed_requests(faces, self.options(raw), info):
+        info = yield from self.known_info()
+        messages = list(enumerate(map(_messages.face_message, faces)))
+        outcomes: dict[int, Outcome] = {}
+        for index, message in messages:
+            if error := _messages.too_large(message, info):
+                outcomes[index] = error
+        fitting = [item for item in messages if item[0] not in outcomes]
+        for batch in _messages.batches(fitting, info):
+            request = _messages.embed_request([face for _, face in batch], self.options(raw))
             try:
                 response = yield Call("Embed", request)
             except FaceEmbeddingError as error:
                 # The only face of a request fails the call instead of having a result.
                 if not error.field.startswith("faces[0]"):
                     raise
-                outcomes.append(error)
-            else:
-                outcomes.extend(map(_messages.embedding_or_error, response.results))
-        return outcomes
+                outcomes[batch[0][0]] = _errors.at_face(error, batch[0][0])
+                continue
+            for (index, _), result in zip(batch, response.results, strict=True):
+                outcome = _messages.embedding_or_error(result)
+                if isinstance(outcome, FaceEmbeddingError):
+                    outcome = _errors.at_face(outcome, index)
+                outcomes[index] = outcome
+        return [outcomes[index] for index, _ in messages]
+
+    def known_info(self) -> Operation[ModelInfo]:
+        """Return the description of the model, asked for once."""
+        return self._info or (yield from self.model_info())
 
     def compare(
         self, first: Face | Embedding, second: Face | Embedding, threshold: float | None
@@ -88,36 +103,72 @@ class Operations:
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-@dataclass
-class StreamProgress:
-    """Tells a stream that waits for the server too long from one that waits for its caller."""
+class StreamRequests:
+    """The requests of a stream, made of a caller's faces as they are taken.
 
-    timeout_s: float
-    _waiting: int = 0
-    _last: float = field(default_factory=time.monotonic)
+    What cannot be sent is kept aside: the faces that the server would not take, and in `failure`
+    what the caller's own iterable raised, which ends the requests.
+    """
+
+    def __init__(self, options: Options, info: ModelInfo, progress: "StreamProgress") -> None:
+        self._refused: collections.deque[tuple[str, FaceEmbeddingError]] = collections.deque()
+        self.failure: BaseException | None = None
+        self._options = options
+        self._info = info
+        self._progress = progress
+
+    def take_refused(self) -> Iterator[tuple[str, FaceEmbeddingError]]:
+        """Yield the faces that were refused since the last time."""
+        while self._refused:
+            yield self._refused.popleft()
+
+    def make(self, item_id: str, face: Face) -> pb.EmbedStreamRequest | None:
+        """Return the request for a face, or None if it is refused."""
+        message = _messages.face_message(face)
+        if error := _messages.too_large(message, self._info):
+            self._refused.append((item_id, error))
+            return None
+        request = _messages.stream_request(item_id, message, self._options)
+        self._progress.sent()
+        return request
+
+
+class StreamProgress:
+    """Tells a server that is late with its answer from a caller who takes their time."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._unanswered = 0
+        self._asked = False
+        self._since = 0.0
 
     def sent(self) -> None:
         """Note that the server has one more item to answer."""
-        if self._waiting == 0:
-            self._last = time.monotonic()
-        self._waiting += 1
+        if self._unanswered == 0:
+            self._since = time.monotonic()
+        self._unanswered += 1
+
+    def asking(self) -> None:
+        """Note that the caller waits for an answer from now on."""
+        self._since = time.monotonic()
+        self._asked = True
 
     def received(self) -> None:
         """Note an answer."""
-        self._waiting -= 1
-        self._last = time.monotonic()
+        self._asked = False
+        self._unanswered -= 1
 
     @property
     def remaining_s(self) -> float:
         """Seconds until the server is late; not positive if it is."""
-        if self._waiting == 0:
-            return self.timeout_s
-        return self._last + self.timeout_s - time.monotonic()
+        if self._unanswered == 0 or not self._asked:
+            return self._timeout_s
+        return self._since + self._timeout_s - time.monotonic()
 
     def error(self, address: str) -> DeadlineExceededError:
         """Return the error of a stream whose server is late."""
         return DeadlineExceededError(
-            f"{address}: no answer in the stream for {self.timeout_s:g} s",
+            f"{address}: no answer in the stream for {self._timeout_s:g} s",
             "",
             "",
             grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -1,7 +1,8 @@
 """The client for threads."""
 
+import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TypeVar
 
@@ -13,7 +14,12 @@ from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import _errors, _messages
 from face_embedding_client._errors import FaceEmbeddingError
 from face_embedding_client._messages import DEFAULT_TIMEOUT_S
-from face_embedding_client._operations import Operation, Operations, StreamProgress
+from face_embedding_client._operations import (
+    Operation,
+    Operations,
+    StreamProgress,
+    StreamRequests,
+)
 from face_embedding_client._types import Comparison, Embedding, Face, ModelInfo
 
 T = TypeVar("T")
@@ -56,7 +62,7 @@ class FaceEmbeddingClient:
         return self._run(self._operations.embed(face, raw))
 
     def embed_many(
-        self, faces: Sequence[Face], *, raw: bool = False
+        self, faces: Iterable[Face], *, raw: bool = False
     ) -> list[Embedding | FaceEmbeddingError]:
         """Embed aligned faces in as few calls as the server's limits allow.
 
@@ -75,43 +81,27 @@ class FaceEmbeddingClient:
         `faces` raises, that comes out after the answers to what was taken before.
         """
         progress = StreamProgress(self._timeout_s)
-        options = self._operations.options(raw)
-        failures: list[Exception] = []
+        info = self._run(self._operations.known_info())
+        made = StreamRequests(self._operations.options(raw), info, progress)
 
-        def requests() -> Iterator[pb.EmbedStreamRequest]:
-            try:
-                for item_id, face in faces:
-                    request = _messages.stream_request(item_id, face, options)
-                    progress.sent()
-                    yield request
-            except Exception as error:
-                # The stream ends here; what was sent is still answered.
-                failures.append(error)
-
-        finished = threading.Event()
-
-        def watch() -> None:
-            while not finished.wait(max(progress.remaining_s, 0)):
-                if progress.remaining_s <= 0:
-                    failures.append(progress.error(self._address))
-                    call.cancel()
-                    return
-
-        call = self._stub.EmbedStream(requests())
-        threading.Thread(target=watch, name="face-embedding-stream", daemon=True).start()
+        call = self._stub.EmbedStream(_requests(made, faces))
         try:
-            for response in call:
-                progress.received()
-                yield response.id, _messages.embedding_or_error(response.result)
+            with _watching(call, progress) as late:
+                progress.asking()
+                for response in call:
+                    progress.received()
+                    yield response.id, _messages.embedding_or_error(response.result)
+                    yield from made.take_refused()
+                    progress.asking()
         except grpc.RpcError as error:
-            raise (
-                failures[0] if failures else _errors.from_rpc_error(error, self._address)
-            ) from error
+            if late.is_set():
+                raise progress.error(self._address) from error
+            raise _errors.from_rpc_error(error, self._address) from error
         finally:
-            finished.set()
             call.cancel()
-        if failures:
-            raise failures[0]
+        yield from made.take_refused()
+        if made.failure:
+            raise made.failure
 
     def compare(
         self,
@@ -165,3 +155,36 @@ class FaceEmbeddingClient:
         except StopIteration as end:
             result: T = end.value
             return result
+
+
+def _requests(
+    made: StreamRequests, faces: Iterable[tuple[str, Face]]
+) -> Iterator[pb.EmbedStreamRequest]:
+    try:
+        for item_id, face in faces:
+            if request := made.make(item_id, face):
+                yield request
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        # The requests end here; what was sent is still answered.
+        made.failure = error
+
+
+@contextlib.contextmanager
+def _watching(call: "grpc.Call", progress: StreamProgress) -> Iterator[threading.Event]:
+    """Cancel a stream when its server is late, and set the event that is yielded."""
+    over, late = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(max(progress.remaining_s, 0)):
+            if progress.remaining_s <= 0:
+                late.set()
+                call.cancel()
+                return
+
+    threading.Thread(target=watch, name="face-embedding-stream", daemon=True).start()
+    try:
+        yield late
+    finally:
+        over.set()

@@ -22,6 +22,7 @@ EXIT_NO = 1
 EXIT_ERROR = 2
 _ADDRESS_VARIABLE = "FACE_EMBEDDING_ADDRESS"
 _DEFAULT_ADDRESS = "127.0.0.1:50051"
+_MAX_TIMEOUT_S = 86_400.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
             metavar="HOST:PORT",
             help="the server (default: %(default)s)",
         )
-        command.add_argument("--timeout", type=float, default=30.0, help="seconds for each answer")
+        command.add_argument(
+            "--timeout", type=_seconds, default=30.0, help="seconds to wait for each answer"
+        )
         command.add_argument("--json", action="store_true", help="print JSON")
         command.set_defaults(run=run)
         return command
@@ -66,39 +69,67 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= _MAX_TIMEOUT_S:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return seconds
+
+
 def _embed(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     files: list[Path] = options.files
+    outcomes: dict[int, Embedding | FaceEmbeddingError | OSError] = {}
+    if options.output:
+        _check_output(options.output)
 
     def faces() -> Iterator[tuple[str, Face]]:
         for number, file in enumerate(files):
-            yield str(number), file.read_bytes()
+            try:
+                face = file.read_bytes()
+            except OSError as error:
+                outcomes[number] = error
+            else:
+                yield str(number), face
 
-    outcomes: dict[int, Embedding | FaceEmbeddingError] = {}
     quiet = None if sys.stderr.isatty() else True
     with tqdm(total=len(files), unit="face", disable=quiet, leave=False) as bar:
         for number, outcome in client.embed_stream(faces()):
             outcomes[int(number)] = outcome
             bar.update()
     embeddings = {n: o for n, o in sorted(outcomes.items()) if isinstance(o, Embedding)}
-    if options.output:
-        np.savez(
-            options.output,
-            names=np.array([str(files[number]) for number in embeddings]),
-            embeddings=np.array([e.values for e in embeddings.values()], np.float32),
-        )
     rows = [_embed_row(str(file), outcomes[n], options) for n, file in enumerate(files)]
     if options.json:
         print(json.dumps(rows, indent=2))
     else:
         _print_rows(rows)
     if options.output:
+        size = client.model_info().embedding_size
+        values = [embedding.values for embedding in embeddings.values()]
+        np.savez(
+            options.output,
+            names=np.array([str(files[number]) for number in embeddings], np.str_),
+            embeddings=np.array(values, np.float32).reshape(-1, size),
+        )
         print(f"{len(embeddings)} of {len(files)} embeddings in {options.output}", file=sys.stderr)
     return 0 if len(embeddings) == len(files) else EXIT_NO
 
 
+def _check_output(output: Path) -> None:
+    """Refuse, before any work, a file that could not be written after it."""
+    if output.suffix != ".npz":
+        raise OSError(f"the output {output} has to end with .npz")
+    if not os.access(output.parent, os.W_OK):
+        raise OSError(f"the folder of {output} does not exist or cannot be written")
+
+
 def _embed_row(
-    name: str, outcome: Embedding | FaceEmbeddingError, options: argparse.Namespace
+    name: str,
+    outcome: Embedding | FaceEmbeddingError | OSError,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
+    if isinstance(outcome, OSError):
+        message = f"cannot be read: {outcome.strerror}"
+        return {"name": name, "error": {"reason": "FILE_UNREADABLE", "message": message}}
     if isinstance(outcome, FaceEmbeddingError):
         return {"name": name, "error": {"reason": outcome.reason, "message": outcome.message}}
     row = {"name": name, "norm": outcome.norm, "space": outcome.space}

@@ -33,8 +33,8 @@ class Attributes:
         return self._read(name, default, _parse_flag)
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """Read a whole number; without a default it is required."""
-        return self._required(name, self._read(name, default, int))
+        """Read a positive whole number; without a default it is required."""
+        return self._at_least(1, name, self._required(name, self._read(name, default, int)))
 
     def number(self, name: str, default: float | None = None) -> float:
         """Read a number; without a default it is required."""
@@ -49,11 +49,14 @@ class Attributes:
             )
         return value
 
-    def pair(self, name: str, default: tuple[int, int] | None = None) -> tuple[int, int]:
+    def pair(
+        self, name: str, default: tuple[int, int] | None = None, *, minimum: int = 1
+    ) -> tuple[int, int]:
         """Read two whole numbers, height and width; without a default they are required."""
         value = self._required(name, self._read(name, default, _parse_integers))
         match value:
             case (height, width):
+                self._at_least(minimum, name, min(height, width))
                 return height, width
             case () if default is not None:
                 return default
@@ -83,6 +86,13 @@ class Attributes:
                 f"{self._where}: {name}={text} cannot be understood"
             ) from error
 
+    def _at_least(self, minimum: int, name: str, value: int) -> int:
+        if value < minimum:
+            raise UnsupportedOperatorError(
+                f"{self._where}: {name} is {value}, it has to be at least {minimum}"
+            )
+        return value
+
     def _required(self, name: str, value: T | None) -> T:
         if value is None:
             raise UnsupportedOperatorError(f"{self._where}: attribute {name} is missing")
@@ -99,4 +109,6 @@ def _parse_flag(text: str) -> bool:
 def _parse_integers(text: str) -> tuple[int, ...]:
     """Read `(1, 2)`, `[1, 2]` or, as Python 2 wrote it, `(1L, 2L)`."""
     value = ast.literal_eval(re.sub(r"(?<=\d)L", "", text))
-    return tuple(int(part) for part in value)
+    if not all(type(part) is int for part in value):
+        raise ValueError(text)
+    return tuple(value)

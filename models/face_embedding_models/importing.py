@@ -45,11 +45,13 @@ def import_model(
         CheckpointError: if what it holds is not a checkpoint of the model.
     """
     if source.startswith(("http://", "https://")):
+        # Without the query, which may hold a secret.
+        address = source.partition("?")[0]
         with tempfile.TemporaryDirectory(prefix="face-embedding-") as folder:
             archive = Path(folder) / "archive.zip"
             limit = MAX_ARCHIVE_BYTES if allow_unverified else known.source.size
             _download(source, archive, limit or MAX_ARCHIVE_BYTES)
-            return _import_path(store, known, archive, source, allow_unverified)
+            return _import_path(store, known, archive, address, allow_unverified)
     return _import_path(store, known, Path(source), source, allow_unverified)
 
 
@@ -65,7 +67,9 @@ def _import_path(
         origin = "unverified" if difference else "published"
         files = _files_of_archive(path) if allow_unverified or not difference else {}
     else:
-        raise ImportRefusedError(f"{source} does not exist")
+        raise ImportRefusedError(
+            f"{source} is neither a folder, nor a file, nor an http(s) address"
+        )
     if difference and not allow_unverified:
         raise ImportRefusedError(
             f"{source} is not the published {known.source.file}: {difference}. If you trust it "
@@ -154,6 +158,7 @@ def _only_file(files: dict[str, bytes], suffix: str, source: str) -> bytes:
 
 def _download(url: str, target: Path, limit: int) -> None:
     """Fetch an archive; nothing is kept if it fails."""
+    name = url.partition("?")[0]
     try:
         with requests.get(url, stream=True, timeout=_TIMEOUT_S) as response:
             response.raise_for_status()
@@ -161,15 +166,15 @@ def _download(url: str, target: Path, limit: int) -> None:
             total = int(length) if length.isdecimal() else None
             with (
                 target.open("wb") as file,
-                tqdm(total=total, unit="B", unit_scale=True, desc=url) as bar,
+                tqdm(total=total, unit="B", unit_scale=True, desc=name) as bar,
             ):
                 for chunk in response.iter_content(_CHUNK_BYTES):
                     file.write(chunk)
                     bar.update(len(chunk))
                     if file.tell() > limit:
-                        raise ImportRefusedError(f"{url} has more than {limit:,} bytes")
+                        raise ImportRefusedError(f"{name} has more than {limit:,} bytes")
     except (requests.RequestException, OSError) as error:
         raise ImportRefusedError(
-            f"{url} could not be downloaded: {error}. Nothing was kept; try again, or download it "
+            f"{name} could not be downloaded: {error}. Nothing was kept; try again, or download it "
             f"yourself and import the file"
         ) from error

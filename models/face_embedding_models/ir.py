@@ -7,6 +7,7 @@ from pathlib import Path
 import openvino as ov
 
 from face_embedding_models import conversion, sealed
+from face_embedding_models.errors import StoreError
 from face_embedding_models.store import IR_MODEL_FILE, StoredModel
 
 PRECISION = "f32"
@@ -36,11 +37,14 @@ def convert(model: StoredModel) -> Path:
     network = conversion.convert(model.read_checkpoint(), model.manifest)
     folder = model.ir_folder(PRECISION)
     record = {"weights_sha256": model.weights_sha256, "openvino": ov.get_version()}
-    sealed.write(
-        folder,
-        lambda pending: ov.save_model(network, pending / IR_MODEL_FILE, compress_to_fp16=False),
-        record,
-    )
+
+    def fill(pending: Path) -> None:
+        try:
+            ov.save_model(network, pending / IR_MODEL_FILE, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise StoreError(f"OpenVINO cannot write the IR to {folder}: {error}") from error
+
+    sealed.write(folder, fill, record)
     return folder
 
 
@@ -51,7 +55,10 @@ def read(model: StoredModel, precision: str = PRECISION) -> ov.Model:
         StoreError: if there is none at that precision, or it was damaged.
     """
     xml, weights = model.read_ir_files(precision)
-    return ov.Core().read_model(model=xml, weights=weights)
+    try:
+        return ov.Core().read_model(model=xml, weights=weights)
+    except RuntimeError as error:
+        raise StoreError(f"OpenVINO cannot read {model.ir_folder(precision)}: {error}") from error
 
 
 def cost(network: ov.Model) -> Cost:

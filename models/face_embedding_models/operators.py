@@ -147,7 +147,7 @@ def _convolution(op: Operation) -> Value:
     attributes.pair("kernel")
     attributes.choice("layout", "NCHW", ("NCHW", "None"))
     strides = attributes.pair("stride", (1, 1))
-    pads = attributes.pair("pad", (0, 0))
+    pads = attributes.pair("pad", (0, 0), minimum=0)
     dilations = attributes.pair("dilate", (1, 1))
     groups = attributes.integer("num_group", 1)
     filters = attributes.integer("num_filter")
@@ -318,14 +318,21 @@ def _pooling(op: Operation) -> Value:
         return Value(reduce(op.input(0), np.array([2, 3]), keep_dims=True).output(0))
     kernel = attributes.pair("kernel")
     strides = attributes.pair("stride", (1, 1))
-    pads = attributes.pair("pad", (0, 0))
+    pads = attributes.pair("pad", (0, 0), minimum=0)
     convention = attributes.choice("pooling_convention", "valid", ("valid", "full"))
     count_pads = attributes.flag("count_include_pad", True)
     data = op.input(0)
     shape = data.get_partial_shape()
+    sides = [shape[2 + i].get_length() for i in range(2)]
+    if any(
+        pad >= side or length + 2 * pad < side
+        for side, pad, length in zip(kernel, pads, sides, strict=True)
+    ):
+        raise UnsupportedOperatorError(
+            f"{op.where}: kernel={kernel} and pad={pads} do not fit an input of {sides}"
+        )
     axes = [
-        _Window(shape[2 + i].get_length(), kernel[i], strides[i], pads[i], convention == "full")
-        for i in range(2)
+        _Window(sides[i], kernel[i], strides[i], pads[i], convention == "full") for i in range(2)
     ]
     pads_end = [axis.pad_end for axis in axes]
     if kind == "max":

@@ -108,6 +108,8 @@ class Store:
 
     def names(self) -> list[str]:
         """Return the names of the models that have weights, sorted."""
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"the store {self.root} is a file, not a folder")
         return [name for name in manifest.names() if self._current_file(name).exists()]
 
     def get(self, name: str) -> StoredModel:
@@ -131,12 +133,13 @@ class Store:
             raise StoreError(f"{self._current_file(name)} is damaged: {error!r}") from error
         record = sealed.read_record(folder / _CHECKPOINT_FOLDER)
         try:
-            return StoredModel(
-                known, folder, record["weights_sha256"], record["origin"], record["source"]
-            )
+            origin: Origin = record["origin"]
+            if origin not in ORIGIN_NOTES:
+                raise KeyError(origin)
+            return StoredModel(known, folder, record["weights_sha256"], origin, record["source"])
         except KeyError as error:
             path = folder / _CHECKPOINT_FOLDER / sealed.RECORD_FILE
-            raise StoreError(f"{path} is damaged: it has no {error}") from error
+            raise StoreError(f"{path} is damaged: it lacks or does not know {error}") from error
 
     def add(
         self,

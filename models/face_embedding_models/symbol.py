@@ -134,6 +134,8 @@ def _parse_node(entry: Any, number: int, moved: list[int]) -> Node:
             raise CheckpointError(f"the attributes of node '{name}' are not strings by name")
         attributes.update(part)
     inputs = _parse_references(entry.get("inputs", []), f"the inputs of node '{name}'", moved)
+    if entry.get("control_deps") or (op == VARIABLE and inputs):
+        raise CheckpointError(f"node '{name}' of the symbol depends on what it cannot use")
     return Node(op, name, inputs, attributes)
 
 

@@ -4,14 +4,14 @@ Exit status: 0 for success, 1 if the answer of a check is no, 2 for an error.
 """
 
 import argparse
-import asyncio
 import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from face_embedding_models.errors import ModelError
 from face_embedding_models.store import Store
@@ -22,8 +22,13 @@ from face_embedding_server.parity import ParityInputError, Report
 from face_embedding_server.sample_faces import sample_faces
 from face_embedding_server.settings import Settings, SettingsError
 
+if TYPE_CHECKING:
+    from face_embedding_server.serving import ServedModel
+
 EXIT_NO = 1
 EXIT_ERROR = 2
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SWITCH_INTERVAL_S = 0.0005
 _REFERENCE_BACKEND = "mxnet"
 _CANDIDATE_BACKEND = "openvino"
 
@@ -61,15 +66,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    # Here, since only this command needs gRPC's server.
-    from face_embedding_server import server
-    from face_embedding_server.serving import ServedModel
-
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    wait_for_stop = _on_stop_signal()
+    # Here, since only this command needs it, and a signal may come while it is imported.
+    from face_embedding_server import server
+
     flags = {name: value for name, value in vars(options).items() if name != "run"}
     chosen = settings.load(flags)
 
-    def announce(port: int, model: ServedModel) -> None:
+    def announce(port: int, model: "ServedModel") -> None:
         info, host = model.info, chosen.address.rpartition(":")[0]
         print(
             f"serving {info.name} on {host}:{port} with {info.backend} at {info.precision}: "
@@ -77,27 +82,33 @@ def _serve(options: argparse.Namespace) -> int:
             flush=True,
         )
 
-    async def run() -> None:
-        await server.run(chosen, _stop_on_signal(), announce)
-
-    asyncio.run(run())
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    server.run(chosen, wait_for_stop, announce)
     return 0
 
 
-def _stop_on_signal() -> asyncio.Event:
-    """Return an event that the first SIGTERM or SIGINT sets; a second one ends the process."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+def _on_stop_signal() -> Callable[[], None]:
+    """Return a function that waits for SIGTERM or SIGINT; a second one ends the process at once.
 
-    def handle(number: signal.Signals) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        logging.info("stopping on %s", number.name)
-        stop.set()
+    It waits on a pipe that the signal itself writes to: a wait on a lock sleeps on if the signal
+    comes in another thread.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, handle, number)
-    return stop
+    def handle(number: int, _: object) -> None:
+        for each in _STOP_SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        logging.info("stopping on %s", signal.Signals(number).name)
+
+    for each in _STOP_SIGNALS:
+        signal.signal(each, handle)
+
+    def wait() -> None:
+        os.read(reader, 1)
+
+    return wait
 
 
 def _parity(options: argparse.Namespace) -> int:

@@ -22,19 +22,13 @@ class EmbeddingSpace:
         """Return a raw embedding, float32 `[size]`, as a message.
 
         Raises:
-            Refusal: for an unknown normalization.
             ArithmeticError: if the embedding cannot be normalized, which a working network never
                 gives rise to.
         """
         norm = float(np.linalg.norm(raw))
         if not np.isfinite(norm) or norm == 0:
             raise ArithmeticError(f"the network gave an embedding of norm {norm}")
-        if normalization in (pb.NORMALIZATION_UNSPECIFIED, pb.NORMALIZATION_L2):
-            values = raw / np.float32(norm)
-        elif normalization == pb.NORMALIZATION_NONE:
-            values = raw
-        else:
-            raise unknown_normalization(normalization)
+        values = raw if normalization == pb.NORMALIZATION_NONE else raw / np.float32(norm)
         return pb.Embedding(values=values.tolist(), norm=norm, space=self.id)
 
     def vector(self, stored: pb.Embedding) -> Vector:
@@ -50,9 +44,9 @@ class EmbeddingSpace:
                 f"embeddings of different spaces cannot be compared, embed the face again",
                 "space",
             )
+        if len(stored.values) != self.size:
+            raise _invalid(f"has {len(stored.values)} values, not {self.size}")
         values = np.array(stored.values, np.float32)
-        if len(values) != self.size:
-            raise _invalid(f"has {len(values)} values, not {self.size}")
         if not np.isfinite(values).all():
             raise _invalid("holds a value that is not finite")
         if not values.any():
@@ -67,11 +61,12 @@ def cosine_similarity(first: Vector, second: Vector) -> float:
     return float(np.clip(cosine, -1.0, 1.0))
 
 
-def unknown_normalization(value: int) -> Refusal:
-    """Return the refusal of a normalization that is not known."""
-    return Refusal(
-        pb.ERROR_REASON_NORMALIZATION, f"{value} is not a Normalization", "normalization"
-    )
+def check_normalization(value: pb.Normalization) -> None:
+    """Refuse a normalization that is not known."""
+    if value not in pb.Normalization.values():
+        raise Refusal(
+            pb.ERROR_REASON_NORMALIZATION, f"{value} is not a Normalization", "normalization"
+        )
 
 
 def _invalid(what: str) -> Refusal:

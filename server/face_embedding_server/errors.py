@@ -13,6 +13,8 @@ DOMAIN = "face-embedding"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
 _PREFIX = "ERROR_REASON_"
+# A status travels in the trailers of a call, which gRPC limits to 8 KiB, and twice.
+_MAX_MESSAGE_CHARACTERS = 500
 _CODES = {
     pb.ERROR_REASON_MODEL_UNKNOWN: grpc.StatusCode.NOT_FOUND,
     pb.ERROR_REASON_MODEL_LOADING: grpc.StatusCode.UNAVAILABLE,
@@ -60,6 +62,8 @@ def status_of(refusal: Refusal) -> status_pb2.Status:
     if refusal.field:
         info.metadata["field"] = refusal.field
         message = f"{refusal.field}: {message}"
+    if len(message) > _MAX_MESSAGE_CHARACTERS:
+        message = f"{message[: _MAX_MESSAGE_CHARACTERS - 1]}…"
     status = status_pb2.Status(code=code_of(refusal).value[0], message=message)
     status.details.add().Pack(info)
     return status

@@ -4,21 +4,20 @@ Here the one form that faces have inside the server is made: uint8, HWC, channel
 OpenCV decodes images.
 """
 
-import io
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding_server import image_headers
 from face_embedding_server.errors import Refusal
+from face_embedding_server.image_headers import UnreadableImageError
 
 Face = NDArray[np.uint8]
 
 _CHANNELS = 3
-_FORMATS = ("JPEG", "PNG")
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,12 @@ class FaceReader:
                 f"the image has {len(data):,} bytes, at most {self.max_encoded_bytes:,} are taken",
                 "encoded",
             )
-        # The size is read from the header: an image of another size is never decoded.
+        # An image of another size is never decoded.
         try:
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as header:
-                width, height = header.size
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
-            raise _unreadable("is not a JPEG or PNG file") from error
-        self._check_size(width, height, "encoded")
+            size = image_headers.read_size(data)
+        except UnreadableImageError as error:
+            raise _unreadable(str(error)) from error
+        self._check_size(size.width, size.height, "encoded")
         try:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error as error:

@@ -143,8 +143,7 @@ def read_faces(folder: Path, reader: FaceReader) -> list[NamedFace]:
 
 
 def _embed(backend: Backend, faces: Sequence[NamedFace]) -> Embeddings:
-    futures = [backend.submit(face.pixels_bgr) for face in faces]
-    return np.stack([future.result() for future in futures])
+    return np.stack([backend.embed(face.pixels_bgr) for face in faces])
 
 
 def _difference(

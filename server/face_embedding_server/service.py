@@ -1,114 +1,144 @@
-"""The gRPC service: one method a call of the contract."""
+"""The gRPC service: one method a call of the contract.
 
-import asyncio
+Requests arrive as bytes and are parsed here, so that bytes that are no request get an error of the
+contract like any other mistake.
+"""
+
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError, Message
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
-from face_embedding_server import errors
+from face_embedding_server import calls, embeddings, errors
+from face_embedding_server.calls import Calls
 from face_embedding_server.embeddings import Vector, cosine_similarity
 from face_embedding_server.errors import Refusal
 from face_embedding_server.serving import ModelHost, ServedModel
 from face_embedding_server.settings import Settings
+from face_embedding_server.streaming import Stream
 
-Request = TypeVar("Request")
-Response = TypeVar("Response")
-Context = grpc.aio.ServicerContext[Any, Any]
+NAME = pb.DESCRIPTOR.services_by_name["FaceEmbeddingService"].full_name
+
+Request = TypeVar("Request", bound=Message)
 
 _log = logging.getLogger(__name__)
 
 
-def _answering(
-    method: Callable[[Any, Request], Awaitable[Response]],
-) -> Callable[[Any, Request, Context], Awaitable[Response]]:
-    """Turn a refusal, or a fault of the server, into the status of the call."""
+class FaceEmbeddingService:
+    """Answers requests with the model that the host knows.
 
-    @functools.wraps(method)
-    async def call(self: Any, request: Request, context: Context) -> Response:
-        try:
-            return await method(self, request)
-        except Exception as error:
-            refusal = _refusal_of(error)
-        status = errors.status_of(refusal)
-        details = ((errors.STATUS_DETAILS_KEY, status.SerializeToString()),)
-        await context.abort(errors.code_of(refusal), status.message, details)
-        raise AssertionError  # abort raises.
+    Args:
+        host: knows the model.
+        calls: counts the calls.
+        settings: the limits.
+        workers: threads that embed the faces of one call at the same time.
+    """
 
-    return call
-
-
-def _refusal_of(error: Exception) -> Refusal:
-    if isinstance(error, Refusal):
-        return error
-    _log.error("a request failed", exc_info=error)
-    return errors.internal_error()
-
-
-class FaceEmbeddingService(pb_grpc.FaceEmbeddingServiceServicer):
-    """Answers requests with the model that the host knows."""
-
-    def __init__(self, host: ModelHost, settings: Settings) -> None:
+    def __init__(
+        self, host: ModelHost, calls: Calls, settings: Settings, workers: ThreadPoolExecutor
+    ) -> None:
         self._host = host
+        self._calls = calls
         self._settings = settings
+        self._workers = workers
 
-    @_answering
-    async def Embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:  # noqa: N802  # gRPC's name
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return the service in the form that a server takes."""
+        methods = {
+            "Embed": self._unary(pb.EmbedRequest, self._embed),
+            "Compare": self._unary(pb.CompareRequest, self._compare),
+            "GetModelInfo": self._unary(pb.GetModelInfoRequest, self._get_model_info),
+            "EmbedStream": grpc.stream_stream_rpc_method_handler(
+                self._embed_stream, response_serializer=_serialize
+            ),
+        }
+        return grpc.method_handlers_generic_handler(NAME, methods)
+
+    def _unary(
+        self, kind: type[Request], method: Callable[[Request], Message]
+    ) -> "grpc.RpcMethodHandler[bytes, Message]":
+        """Return a method as a handler: a refusal or a fault becomes the status of the call."""
+
+        def call(data: bytes, context: grpc.ServicerContext) -> Message:
+            try:
+                with self._calls.admitted():
+                    return method(_parse(kind, data))
+            except Exception as error:
+                _abort(context, _refusal_of(error))
+
+        return grpc.unary_unary_rpc_method_handler(call, response_serializer=_serialize)
+
+    def _embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
         """Embed the faces of one request."""
         model = self._host.get(request.model)
         self._check_count(len(request.faces))
+        embeddings.check_normalization(request.normalization)
         if len(request.faces) == 1:
             try:
-                results = [await _embed(model, request.faces[0], request.normalization)]
+                results = [_embed(model, request.faces[0], request.normalization)]
             except Refusal as refusal:
                 raise _in_face(refusal, 0) from refusal
         else:
-            results = await asyncio.gather(
-                *(
-                    _embed_or_error(model, face, request.normalization, index)
-                    for index, face in enumerate(request.faces)
-                )
-            )
+            answer = functools.partial(_embed_or_error, model, request.normalization)
+            results = list(self._workers.map(answer, request.faces, range(len(request.faces))))
         return pb.EmbedResponse(results=results)
 
-    async def EmbedStream(  # noqa: N802  # gRPC's name
-        self, requests: AsyncIterator[pb.EmbedStreamRequest], context: Context
-    ) -> AsyncIterator[pb.EmbedStreamResponse]:
+    def _embed_stream(
+        self, requests: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[pb.EmbedStreamResponse]:
         """Embed items as they come; answer each as it is done."""
-        del context
-        done: asyncio.Queue[pb.EmbedStreamResponse | None] = asyncio.Queue()
-        slots = asyncio.Semaphore(self._settings.max_stream_in_flight)
-        running: set[asyncio.Task[None]] = set()
+        stream: Stream[pb.EmbedStreamResponse] = Stream(self._settings.max_stream_in_flight)
+        context.add_callback(stream.abandon)
 
-        async def answer(item: pb.EmbedStreamRequest) -> None:
-            result = await self._embed_item(item)
-            done.put_nowait(pb.EmbedStreamResponse(id=item.id, result=result))
+        def answer(data: bytes) -> None:
+            stream.done(self._embed_item(data))
 
-        async def read() -> None:
-            async for item in requests:
-                await slots.acquire()
-                task = asyncio.create_task(answer(item))
-                running.add(task)
-                task.add_done_callback(running.discard)
-            await asyncio.gather(*running)
-            done.put_nowait(None)
+        def read() -> None:
+            try:
+                for data in requests:
+                    if not stream.take():
+                        return
+                    self._workers.submit(answer, data)
+            except grpc.RpcError:
+                stream.abandon()  # The caller is gone.
+            else:
+                stream.end()
 
-        reader = asyncio.create_task(read())
+        was_asked_to_end = threading.Event()
+
+        def end() -> None:
+            was_asked_to_end.set()
+            stream.end()
+
         try:
-            while (response := await done.get()) is not None:
-                yield response
-                # Only an answer that was taken makes room for another item.
-                slots.release()
-        finally:
-            for task in (reader, *running):
-                task.cancel()
+            with self._calls.stream(end):
+                threading.Thread(target=read, name="stream", daemon=True).start()
+                yield from stream
+            if was_asked_to_end.is_set():
+                raise calls.stopping()
+        except Refusal as refusal:
+            _abort(context, refusal)
 
-    @_answering
-    async def Compare(self, request: pb.CompareRequest) -> pb.CompareResponse:  # noqa: N802  # gRPC's name
+    def _embed_item(self, data: bytes) -> pb.EmbedStreamResponse:
+        item = pb.EmbedStreamRequest()
+        try:
+            item = _parse(pb.EmbedStreamRequest, data)
+            model = self._host.get(item.model)
+            if not item.HasField("face"):
+                raise Refusal(pb.ERROR_REASON_FIELD_MISSING, "the item has no face", "face")
+            embeddings.check_normalization(item.normalization)
+            result = _embed(model, item.face, item.normalization)
+        except Exception as error:
+            result = pb.EmbedResult(error=errors.status_of(_refusal_of(error)))
+        return pb.EmbedStreamResponse(id=item.id, result=result)
+
+    def _compare(self, request: pb.CompareRequest) -> pb.CompareResponse:
         """Compare two faces."""
         model = self._host.get(request.model)
         threshold = request.threshold if request.HasField("threshold") else None
@@ -118,9 +148,8 @@ class FaceEmbeddingService(pb_grpc.FaceEmbeddingServiceServicer):
                 f"{threshold} is not a cosine similarity, which is a number from -1 to 1",
                 "threshold",
             )
-        first, second = await asyncio.gather(
-            _side(model, request.first, "first"), _side(model, request.second, "second")
-        )
+        first = _side(model, request.first, "first")
+        second = _side(model, request.second, "second")
         similarity = cosine_similarity(first, second)
         return pb.CompareResponse(
             cosine_similarity=similarity,
@@ -129,8 +158,7 @@ class FaceEmbeddingService(pb_grpc.FaceEmbeddingServiceServicer):
             space=model.space.id,
         )
 
-    @_answering
-    async def GetModelInfo(self, request: pb.GetModelInfoRequest) -> pb.GetModelInfoResponse:  # noqa: N802  # gRPC's name
+    def _get_model_info(self, request: pb.GetModelInfoRequest) -> pb.GetModelInfoResponse:
         """Describe the served model."""
         return self._host.get(request.model).info
 
@@ -146,27 +174,43 @@ class FaceEmbeddingService(pb_grpc.FaceEmbeddingServiceServicer):
                 "faces",
             )
 
-    async def _embed_item(self, item: pb.EmbedStreamRequest) -> pb.EmbedResult:
-        try:
-            model = self._host.get(item.model)
-            if not item.HasField("face"):
-                raise Refusal(pb.ERROR_REASON_FIELD_MISSING, "the item has no face", "face")
-            return await _embed(model, item.face, item.normalization)
-        except Exception as error:
-            return pb.EmbedResult(error=errors.status_of(_refusal_of(error)))
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
 
 
-async def _embed(
-    model: ServedModel, face: pb.Face, normalization: pb.Normalization
-) -> pb.EmbedResult:
-    return pb.EmbedResult(embedding=model.space.message(await model.embed(face), normalization))
+def _parse(kind: type[Request], data: bytes) -> Request:
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise Refusal(
+            pb.ERROR_REASON_MALFORMED,
+            f"the bytes are not a {kind.DESCRIPTOR.full_name}; is the caller's contract the same?",
+        ) from error
 
 
-async def _embed_or_error(
-    model: ServedModel, face: pb.Face, normalization: pb.Normalization, index: int
+def _refusal_of(error: Exception) -> Refusal:
+    if isinstance(error, Refusal):
+        return error
+    _log.error("a request failed", exc_info=error)
+    return errors.internal_error()
+
+
+def _abort(context: grpc.ServicerContext, refusal: Refusal) -> NoReturn:
+    status = errors.status_of(refusal)
+    context.set_trailing_metadata(((errors.STATUS_DETAILS_KEY, status.SerializeToString()),))
+    context.abort(errors.code_of(refusal), status.message)
+
+
+def _embed(model: ServedModel, face: pb.Face, normalization: pb.Normalization) -> pb.EmbedResult:
+    return pb.EmbedResult(embedding=model.space.message(model.embed(face), normalization))
+
+
+def _embed_or_error(
+    model: ServedModel, normalization: pb.Normalization, face: pb.Face, index: int
 ) -> pb.EmbedResult:
     try:
-        return await _embed(model, face, normalization)
+        return _embed(model, face, normalization)
     except Exception as error:
         return pb.EmbedResult(error=errors.status_of(_in_face(_refusal_of(error), index)))
 
@@ -175,12 +219,12 @@ def _in_face(refusal: Refusal, index: int) -> Refusal:
     return refusal.within(f"faces[{index}]")
 
 
-async def _side(model: ServedModel, side: pb.CompareSide, field: str) -> Vector:
+def _side(model: ServedModel, side: pb.CompareSide, field: str) -> Vector:
     """Return the embedding of one side of a comparison."""
     try:
         kind = side.WhichOneof("side")
         if kind == "face":
-            return await model.embed(side.face)
+            return model.embed(side.face)
         if kind == "embedding":
             return model.space.vector(side.embedding)
         raise Refusal(pb.ERROR_REASON_FIELD_MISSING, "give a face or an embedding")

@@ -1,15 +1,17 @@
 """A model being served, and the host that requests find it through."""
 
-import asyncio
 from dataclasses import dataclass
+
+import numpy as np
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_models.store import ORIGIN_NOTES, StoredModel
 from face_embedding_server import backends
-from face_embedding_server.backends import Backend
+from face_embedding_server.backends import Backend, BackendError
 from face_embedding_server.embeddings import EmbeddingSpace, Vector
 from face_embedding_server.errors import Refusal
-from face_embedding_server.images import Face, FaceReader
+from face_embedding_server.images import FaceReader
+from face_embedding_server.sample_faces import sample_faces
 from face_embedding_server.settings import Settings
 
 _CHANNEL_ORDERS = {"RGB": pb.CHANNEL_ORDER_RGB, "BGR": pb.CHANNEL_ORDER_BGR}
@@ -29,47 +31,36 @@ class ServedModel:
     space: EmbeddingSpace
     info: pb.GetModelInfoResponse
 
-    async def embed(self, face: pb.Face) -> Vector:
+    def embed(self, face: pb.Face) -> Vector:
         """Return the raw embedding of a face, float32 `[size]`.
 
         Raises:
             Refusal: if the face cannot be embedded.
         """
-        return await self.infer(self.reader.read(face))
-
-    async def infer(self, face_bgr: Face) -> Vector:
-        """Return the raw embedding of an aligned face, uint8 HWC BGR."""
-        return await asyncio.wrap_future(self.backend.submit(face_bgr))
+        return self.backend.embed(self.reader.read(face))
 
 
 class ModelHost:
-    """Knows which model answers a request; there is none while it loads or the server stops."""
+    """Knows which model answers a request; there is none while it loads."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._model: ServedModel | None = None
-        self._stopping = False
 
     def serve(self, model: ServedModel) -> None:
         """Let requests reach the model."""
         self._model = model
 
-    def stop(self) -> None:
-        """Refuse requests from now on."""
-        self._stopping = True
-
     def get(self, name: str) -> ServedModel:
         """Return the model for a request, by the name in it, which may be empty.
 
         Raises:
-            Refusal: if it is not served here, not loaded yet, or the server stops.
+            Refusal: if it is not served here, or not loaded yet.
         """
-        if self._stopping:
-            raise Refusal(pb.ERROR_REASON_STOPPING, "the server is stopping; try another one")
         if name not in ("", self._name):
             raise Refusal(
                 pb.ERROR_REASON_MODEL_UNKNOWN,
-                f"this server does not serve '{name}' but '{self._name}'",
+                f"this server serves '{self._name}', not '{name}'",
                 "model",
             )
         if self._model is None:
@@ -81,14 +72,21 @@ class ModelHost:
 
 
 def load(stored: StoredModel, settings: Settings) -> ServedModel:
-    """Load a stored model into the backend that the settings name.
+    """Load a stored model into the backend that the settings name, and let it answer once.
 
     Raises:
-        BackendError: if the backend cannot run it.
+        BackendError: if the backend cannot run it, or what it answers is no embedding.
         StoreError: if the model's files are missing or damaged.
     """
     size, output = stored.manifest.input, stored.manifest.output
     backend = backends.load(settings.backend, stored, settings.precision)
+    embedding = backend.embed(sample_faces(size.width, size.height)[0].pixels_bgr)
+    if embedding.shape != (output.size,) or not 0 < np.linalg.norm(embedding) < np.inf:
+        raise BackendError(
+            f"{stored.manifest.name} from {stored.source} gives no embedding of {output.size} "
+            f"values for a face: shape {list(embedding.shape)}, norm {np.linalg.norm(embedding)}; "
+            f"are these its weights?"
+        )
     return ServedModel(
         reader=FaceReader(size.width, size.height, settings.max_encoded_bytes),
         backend=backend,

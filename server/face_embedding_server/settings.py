@@ -29,6 +29,7 @@ _FOREIGN_VARIABLES = re.compile(
     rf"{ENVIRONMENT_PREFIX}(TEST_DATA|(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|(\w+_)?PORT(_\d+_\w+)?)"
 )
 _MIB = 1 << 20
+_MANY = 100_000
 
 
 class SettingsError(Exception):
@@ -38,34 +39,39 @@ class SettingsError(Exception):
 class Settings(BaseModel):
     """What the server is told at start."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = Field(description="the model's name, as 'models list' shows it")
     backend: str = Field("openvino", description="the inference engine: openvino or mxnet")
     precision: str = Field("f32", description="the precision asked of the engine: f32 or bf16")
     address: str = Field(
         "127.0.0.1:50051",
-        pattern=r"^.+:\d{1,5}$",
+        pattern=r"^.+:([0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$",
         description="HOST:PORT to listen on; port 0 takes a free one",
     )
     store: Path = Field(
         default_factory=store.default_root, description="the folder with the models"
     )
-    max_faces_per_request: int = Field(64, ge=1, description="the most faces in one Embed")
+    max_faces_per_request: int = Field(
+        64, ge=1, le=_MANY, description="the most faces in one Embed"
+    )
     max_message_bytes: int = Field(
-        16 * _MIB, ge=_MIB, description="the most bytes in one gRPC message, either way"
+        16 * _MIB,
+        ge=_MIB,
+        le=1024 * _MIB,
+        description="the most bytes in one gRPC message, either way",
     )
     max_encoded_bytes: int = Field(
-        10 * _MIB, ge=1, description="the most bytes in one encoded image"
+        10 * _MIB, ge=1, le=1024 * _MIB, description="the most bytes in one encoded image"
     )
     max_stream_in_flight: int = Field(
-        32, ge=1, description="the most items in flight in one EmbedStream"
+        32, ge=1, le=_MANY, description="the most items in flight in one EmbedStream"
     )
     drain_s: float = Field(
-        1.0, ge=0, description="seconds for which a stopping server answers UNAVAILABLE"
+        1.0, ge=0, le=3600, description="seconds for which a stopping server answers UNAVAILABLE"
     )
     grace_s: float = Field(
-        30.0, ge=0, description="seconds that accepted calls have to finish after that"
+        30.0, ge=0, le=86400, description="seconds that accepted calls have to finish after that"
     )
 
 

@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
+from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import (
     AsyncFaceEmbeddingClient,
@@ -86,12 +87,16 @@ def face(faces: list[Pixels]) -> RawFace:
 
 
 class Silent(pb_grpc.FaceEmbeddingServiceServicer):
-    """A server that takes calls and never answers."""
+    """A server that takes faces and never answers."""
 
     def __init__(self) -> None:
         self.over = threading.Event()
 
     def GetModelInfo(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        limits = pb.Limits(max_encoded_bytes=1 << 20, max_message_bytes=1 << 20)
+        return pb.GetModelInfoResponse(limits=limits)
+
+    def Compare(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
         self.over.wait()
 
     def EmbedStream(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
@@ -142,6 +147,47 @@ def test_bad_face_keeps_its_place(count: int, any_client: Client, face: RawFace)
     assert [type(outcome) for outcome in outcomes[:-1]] == [Embedding] * (count - 1)
     assert isinstance(outcomes[-1], InvalidRequestError)
     assert outcomes[-1].reason == "IMAGE_UNREADABLE"
+
+
+def test_index_of_a_bad_face(any_client: Client, face: RawFace) -> None:
+    """The error of a face names its place among all faces, not within its request."""
+    (error,) = (
+        o for o in any_client.embed_many([face] * 5 + [b"x", face]) if not hasattr(o, "norm")
+    )
+    assert error.field == "faces[5].encoded"
+    assert error.message.startswith("faces[5].encoded: ")
+
+
+@pytest.mark.parametrize("size", [300_000, 3_000_000, 80_000_000], ids=str)
+def test_oversized_face(size: int, any_client: Client, face: RawFace) -> None:
+    """A face beyond the server's limits is refused and costs no other face its embedding."""
+    outcomes = any_client.embed_many([face, bytes(size), face])
+    assert [type(o) for o in outcomes] == [Embedding, InvalidRequestError, Embedding]
+    streamed = dict(any_client.embed_stream([("a", face), ("b", bytes(size)), ("c", face)]))
+    assert [type(streamed[name]) for name in "abc"] == [Embedding, InvalidRequestError, Embedding]
+    assert getattr(streamed["b"], "reason", "") == "IMAGE_TOO_LARGE"
+
+
+def test_stream_of_an_exiting_caller(client: FaceEmbeddingClient, face: RawFace) -> None:
+    """Even an exit in the caller's iterable comes out instead of hanging the stream."""
+
+    def items() -> Iterator[tuple[str, Face]]:
+        yield "a", face
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        list(client.embed_stream(items()))
+
+
+def test_slow_consumer(server: RunningServer, face: RawFace) -> None:
+    """Time that a caller takes between answers does not count against the server."""
+    with FaceEmbeddingClient(server.address, timeout_s=0.3) as client:
+        client.model_info()
+        names = []
+        for name, _ in client.embed_stream((str(n), face) for n in range(3)):
+            names.append(name)
+            threading.Event().wait(0.5)  # Longer than the deadline, with answers there.
+    assert sorted(names) == ["0", "1", "2"]
 
 
 def test_no_faces(any_client: Client) -> None:
@@ -212,7 +258,7 @@ def test_refused_face(any_client: Client) -> None:
 
 def test_unknown_model(kind: type[Client], server: RunningServer, face: RawFace) -> None:
     """A model that is not served raises its own error."""
-    with pytest.raises(UnknownModelError, match="does not serve 'x'"):
+    with pytest.raises(UnknownModelError, match="not 'x'"):
         kind(server.address, model="x").embed(face)
     assert kind(server.address, model=MOBILE).embed(face).norm > 0
 
@@ -228,7 +274,7 @@ def test_no_server(kind: type[Client], face: RawFace) -> None:
 def test_deadline(kind: type[Client], silent_address: str) -> None:
     """A server that never answers is given up at the deadline."""
     with pytest.raises(DeadlineExceededError, match=silent_address):
-        kind(silent_address, timeout_s=0.2).model_info()
+        kind(silent_address, timeout_s=0.2).compare(b"a", b"b")
 
 
 def test_deadline_of_a_stream(kind: type[Client], silent_address: str, face: RawFace) -> None:
@@ -241,11 +287,12 @@ def test_deadline_of_a_stream(kind: type[Client], silent_address: str, face: Raw
     ("bad", "error", "message"),
     [
         ("face.png", TypeError, "bytes or a RawFace, not str"),
+        (RawFace([[1]], "RGB"), TypeError, "pixels are a NumPy array, not list"),  # type: ignore[arg-type]
         (RawFace(np.zeros((112, 112, 3)), "RGB"), TypeError, "uint8, 0 to 255, not float64"),  # type: ignore[arg-type]
         (RawFace(np.zeros((112, 112), np.uint8), "RGB"), ValueError, r"not \[112, 112\]"),
         (RawFace(np.zeros((9, 9, 3), np.uint8), "GRB"), ValueError, "'RGB' or 'BGR', not 'GRB'"),  # type: ignore[arg-type]
     ],
-    ids=["path", "floats", "grey", "order"],
+    ids=["path", "list", "floats", "grey", "order"],
 )
 def test_caller_mistakes(
     bad: Any, error: type[Exception], message: str, any_client: Client
@@ -253,6 +300,12 @@ def test_caller_mistakes(
     """What cannot be a face is refused before anything is sent."""
     with pytest.raises(error, match=message):
         any_client.embed(bad)
+
+
+def test_id_of_another_type(any_client: Client, face: RawFace) -> None:
+    """An id that is no text is refused."""
+    with pytest.raises(TypeError, match="an id is a str, not int"):
+        list(any_client.embed_stream([(1, face)]))  # type: ignore[list-item]
 
 
 def test_slow_caller_is_no_slow_server(server: RunningServer, face: RawFace) -> None:

@@ -77,11 +77,42 @@ def test_embed_refused(run: Any, files: list[str], tmp_path: Path) -> None:
     )
 
 
-def test_missing_file(run: Any, tmp_path: Path) -> None:
-    """A file that is not there is an error that names it."""
-    status, _, err = run("embed", str(tmp_path / "none.png"))
-    assert status == 2
-    assert "none.png" in err
+def test_unreadable_files(run: Any, files: list[str], tmp_path: Path) -> None:
+    """A missing file and a folder are errors of their own, and the others are embedded."""
+    output = tmp_path / "x.npz"
+    arguments = [files[0], str(tmp_path / "none.png"), str(tmp_path), files[1]]
+    status, out, err = run("embed", *arguments, "--output", str(output))
+    assert status == 1
+    assert [line.split(":")[0] for line in out.splitlines()] == files[:2]
+    assert "none.png: cannot be read: No such file" in err
+    assert f"{tmp_path}: cannot be read: Is a directory" in err
+    with np.load(output) as archive:
+        assert archive["names"].tolist() == files[:2]
+
+
+def test_nothing_embedded(run: Any, tmp_path: Path) -> None:
+    """Without any embedding the file still has arrays of the right shape and type."""
+    output = tmp_path / "x.npz"
+    assert run("embed", str(tmp_path / "none.png"), "--output", str(output))[0] == 1
+    with np.load(output) as archive:
+        assert archive["embeddings"].shape == (0, 128)
+        assert archive["names"].dtype.kind == "U"
+
+
+@pytest.mark.parametrize("name", ["x", "none/x.npz"])
+def test_bad_output(name: str, run: Any, files: list[str], tmp_path: Path) -> None:
+    """An output that cannot be written is refused before any work."""
+    status, out, err = run("embed", *files, "--output", str(tmp_path / name))
+    assert (status, out) == (2, "")
+    assert name in err
+
+
+@pytest.mark.parametrize("timeout", ["nan", "-1", "0", "soon"])
+def test_bad_timeout(timeout: str, run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A timeout that is no positive number is a usage error."""
+    with pytest.raises(SystemExit, match="2"):
+        run("info", "--timeout", timeout)
+    assert "--timeout" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

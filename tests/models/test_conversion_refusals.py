@@ -109,6 +109,13 @@ REFUSALS = (
         {"w": np.ones(2)},
         ConversionError,
     ),
+    pool(
+        "window",
+        r"kernel=\(9, 9\) and pad=\(1, 1\) do not fit an input of \[4, 5\]",
+        kernel="(9, 9)",
+        pad="(1, 1)",
+    ),
+    conv("fraction", r"kernel=\(1.5, 1\) cannot be understood", kernel="(1.5, 1)"),
     Refusal("arguments", "Concat", {"num_args": "2"}, "num_args is not", kind=ConversionError),
     Refusal("surplus", "relu", {}, "its input 1 has no meaning", WEIGHT, ConversionError),
     Refusal(
@@ -123,7 +130,7 @@ REFUSALS = (
         "no-groups",
         "Convolution",
         {**CONV, "num_group": "0"},
-        "its inputs do not fit together",
+        "num_group is 0, it has to be at least 1",
         WEIGHT,
         ConversionError,
     ),
@@ -131,7 +138,7 @@ REFUSALS = (
         "no-stride",
         "Pooling",
         {"kernel": "(1, 1)", "stride": "(0, 0)"},
-        "its inputs do not fit together",
+        "stride is 0, it has to be at least 1",
         kind=ConversionError,
     ),
 )

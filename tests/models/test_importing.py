@@ -175,7 +175,7 @@ def test_folder_in_place_of_file(store: Store, tmp_path: Path) -> None:
 
 def test_missing_path(store: Store, tmp_path: Path) -> None:
     """A path that does not exist is refused."""
-    expect_refusal(store, KNOWN, str(tmp_path / "x.zip"), r"x\.zip does not exist")
+    expect_refusal(store, KNOWN, str(tmp_path / "x.zip"), r"x\.zip is neither a folder")
 
 
 UNSAFE: dict[str, tuple[bytes, str]] = {

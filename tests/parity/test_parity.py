@@ -95,7 +95,7 @@ def test_bf16_says_so(store: Store) -> None:
     stored = store.get(MOBILE)
     loaded = [backends.load("openvino", stored, precision) for precision in ("f32", "bf16")]
     face = sample_faces(112, 112)[0].pixels_bgr
-    values = [backend.submit(face).result() for backend in loaded]
+    values = [backend.embed(face) for backend in loaded]
     effective = [backend.info.precision for backend in loaded]
     for backend in loaded:
         backend.close()

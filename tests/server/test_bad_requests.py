@@ -1,5 +1,6 @@
 """Bad requests: each is refused with its exact status, and hurts nothing else."""
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
-from face_embedding_client import FaceEmbeddingClient
+from face_embedding_client import FaceEmbeddingClient, InvalidRequestError
 from face_embedding_server.images import Face
 from face_embedding_server.sample_faces import sample_faces
 from support import encode
@@ -182,13 +183,13 @@ CASES = [
         embed(raw(), normalization=9),
         "NORMALIZATION",
         "9 is not a Normalization",
-        "faces[0].normalization",
+        "normalization",
     ),
     Case(
         "unknown model",
         embed(raw(), model="other"),
         "MODEL_UNKNOWN",
-        "does not serve 'other' but 'face",
+        "serves 'face-recognition-mobilefacenet-arcface', not 'other'",
         "model",
         grpc.StatusCode.NOT_FOUND,
     ),
@@ -196,7 +197,7 @@ CASES = [
         "info of unknown model",
         pb.GetModelInfoRequest(model="x"),
         "MODEL_UNKNOWN",
-        "does not serve 'x'",
+        "not 'x'",
         "model",
         grpc.StatusCode.NOT_FOUND,
     ),
@@ -296,6 +297,54 @@ def test_refused(
     assert stub.Embed(embed(raw()), timeout=10).results[0].HasField("embedding")
 
 
+@pytest.mark.parametrize("method", ["Embed", "Compare", "GetModelInfo"])
+def test_malformed_bytes(method: str, channel: grpc.Channel) -> None:
+    """Bytes that are no message are INVALID_ARGUMENT, with a reason."""
+    with pytest.raises(grpc.RpcError, match=r"the bytes are not a face_embedding\.v1\.") as caught:
+        channel.unary_unary(f"/face_embedding.v1.FaceEmbeddingService/{method}")(b"\xff\xffjunk")
+    assert caught.value.code() is INVALID
+    assert reason_of(status_of(caught.value)) == "MALFORMED"
+
+
+def test_malformed_item(channel: grpc.Channel) -> None:
+    """A malformed item of a stream is answered with an error, and the next one is embedded."""
+    stream = channel.stream_stream("/face_embedding.v1.FaceEmbeddingService/EmbedStream")
+    good = pb.EmbedStreamRequest(id="good", face=raw()).SerializeToString()
+    answers = map(
+        pb.EmbedStreamResponse.FromString, stream(iter([b"\xff\xffjunk", good]), timeout=10)
+    )
+    results = {answer.id: answer.result for answer in answers}
+    assert reason_of(results[""].error) == "MALFORMED"
+    assert results["good"].HasField("embedding")
+
+
+def test_long_caller_text(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """A very long name in the request does not destroy the error about it."""
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Embed(embed(raw(), model="×" * 10_000), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert len(caught.value.details()) == 500
+
+
+JPEG_BODY = JPEG[2:]
+PNG = encode(FACE)
+ICC = struct.pack(">I4s", 0, b"iCCP") + bytes(4)
+BOMBS = {
+    "segments": b"\xff\xd8" + b"\xff\xe1\x00\x08Exif\0\0" * 15_000 + JPEG_BODY,
+    "padding": b"\xff\xd8" + b"\xff" * 150_000 + JPEG_BODY,
+    "scans": JPEG[:-2] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" * 15_000 + JPEG[-2:],
+    "chunks": PNG[:33] + ICC * 10_000 + PNG[33:],
+    "empty data": PNG[:33] + struct.pack(">I4sI", 0, b"IDAT", 0x35AF061E) * 10_000 + PNG[33:],
+}
+
+
+@pytest.mark.parametrize("data", BOMBS.values(), ids=BOMBS)
+def test_file_of_too_many_parts(data: bytes, client: FaceEmbeddingClient) -> None:
+    """A file whose many parts would keep a decoder busy is refused unread."""
+    with pytest.raises(InvalidRequestError, match=r"the image has too (many|much)"):
+        client.embed(data)
+
+
 def test_oversized_message(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
     """A message above the limit is RESOURCE_EXHAUSTED, and the server goes on."""
     with pytest.raises(grpc.RpcError) as caught:
@@ -324,6 +373,12 @@ def test_every_truncation(suffix: str, client: FaceEmbeddingClient) -> None:
     cuts = [data[:length] for length in range(1, len(data) - 12, len(data) // 25)]
     reasons = {getattr(result, "reason", "embedded") for result in client.embed_many(cuts)}
     assert reasons == {"IMAGE_UNREADABLE"}
+
+
+def reason_of(status: status_pb2.Status) -> str:
+    info = error_details_pb2.ErrorInfo()
+    status.details[0].Unpack(info)
+    return info.reason
 
 
 def status_of(error: grpc.RpcError) -> status_pb2.Status:

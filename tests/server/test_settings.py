@@ -32,6 +32,9 @@ def test_file_by_environment(tmp_path: Path) -> None:
         ({}, {}, "'model' is missing: give --model, FACE_EMBEDDING_MODEL or 'model' in"),
         ({"model": "m"}, {"FACE_EMBEDDING_MODLE": "x"}, "FACE_EMBEDDING_MODLE sets 'modle', which"),
         ({"model": "m", "drain_s": "-1"}, {}, "--drain-s: 'drain_s' cannot be '-1': Input should"),
+        ({"model": "m", "address": "h:65536"}, {}, "--address: 'address' cannot be 'h:65536'"),
+        ({"model": "m", "grace_s": "inf"}, {}, "--grace-s: 'grace_s' cannot be 'inf'"),
+        ({"model": "m", "max_stream_in_flight": "9999999"}, {}, "'max_stream_in_flight' cannot"),
         ({"model": "m", "address": "nowhere"}, {}, "--address: 'address' cannot be 'nowhere'"),
         (
             {"model": "m"},
@@ -40,7 +43,17 @@ def test_file_by_environment(tmp_path: Path) -> None:
         ),
         ({"config": "/nowhere.toml"}, {}, "the settings file /nowhere.toml cannot be read"),
     ],
-    ids=["missing", "unknown", "range", "address", "number", "no file"],
+    ids=[
+        "missing",
+        "unknown",
+        "range",
+        "port",
+        "infinite",
+        "large",
+        "address",
+        "number",
+        "no file",
+    ],
 )
 def test_refused(flags: dict[str, Any], environment: dict[str, str], message: str) -> None:
     """A wrong setting is refused, with its name and where it was given."""

@@ -52,6 +52,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_MODEL_LOADING: _ClassVar[ErrorReason]
     ERROR_REASON_STOPPING: _ClassVar[ErrorReason]
     ERROR_REASON_INTERNAL: _ClassVar[ErrorReason]
+    ERROR_REASON_MALFORMED: _ClassVar[ErrorReason]
 CHANNEL_ORDER_UNSPECIFIED: ChannelOrder
 CHANNEL_ORDER_RGB: ChannelOrder
 CHANNEL_ORDER_BGR: ChannelOrder
@@ -82,6 +83,7 @@ ERROR_REASON_MODEL_UNKNOWN: ErrorReason
 ERROR_REASON_MODEL_LOADING: ErrorReason
 ERROR_REASON_STOPPING: ErrorReason
 ERROR_REASON_INTERNAL: ErrorReason
+ERROR_REASON_MALFORMED: ErrorReason
 
 class Face(_message.Message):
     __slots__ = ("encoded", "raw", "aligned")

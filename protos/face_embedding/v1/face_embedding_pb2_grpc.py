@@ -95,7 +95,8 @@ class FaceEmbeddingServiceServicer(object):
         necessarily in the order of the requests. A bounded number is in flight
         (`Limits.max_stream_in_flight`); beyond it, the server stops reading and
         HTTP/2 flow control holds the caller back. An item's error is its result
-        and never ends the stream.
+        and never ends the stream. A server that stops answers the items that it
+        has taken, and then ends the stream with UNAVAILABLE and STOPPING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -55,7 +55,8 @@ class FaceEmbeddingServiceStub:
     necessarily in the order of the requests. A bounded number is in flight
     (`Limits.max_stream_in_flight`); beyond it, the server stops reading and
     HTTP/2 flow control holds the caller back. An item's error is its result
-    and never ends the stream.
+    and never ends the stream. A server that stops answers the items that it
+    has taken, and then ends the stream with UNAVAILABLE and STOPPING.
     """
     Compare: _grpc.UnaryUnaryMultiCallable[_face_embedding_pb2.CompareRequest, _face_embedding_pb2.CompareResponse]
     """Compares two faces, each given as an image or as a stored embedding."""
@@ -89,7 +90,8 @@ class FaceEmbeddingServiceAsyncStub(FaceEmbeddingServiceStub):
     necessarily in the order of the requests. A bounded number is in flight
     (`Limits.max_stream_in_flight`); beyond it, the server stops reading and
     HTTP/2 flow control holds the caller back. An item's error is its result
-    and never ends the stream.
+    and never ends the stream. A server that stops answers the items that it
+    has taken, and then ends the stream with UNAVAILABLE and STOPPING.
     """
     Compare: _aio.UnaryUnaryMultiCallable[_face_embedding_pb2.CompareRequest, _face_embedding_pb2.CompareResponse]  # type: ignore[assignment]
     """Compares two faces, each given as an image or as a stored embedding."""
@@ -132,7 +134,8 @@ class FaceEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         necessarily in the order of the requests. A bounded number is in flight
         (`Limits.max_stream_in_flight`); beyond it, the server stops reading and
         HTTP/2 flow control holds the caller back. An item's error is its result
-        and never ends the stream.
+        and never ends the stream. A server that stops answers the items that it
+        has taken, and then ends the stream with UNAVAILABLE and STOPPING.
         """
 
     @_abc_1.abstractmethod

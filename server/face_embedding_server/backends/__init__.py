@@ -11,7 +11,6 @@ backend is asked for.
 import importlib
 import pkgutil
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,20 +52,23 @@ class Backend(Protocol):
         """What runs the model."""
         ...
 
-    def submit(self, face_bgr: NDArray[np.uint8]) -> "Future[NDArray[np.float32]]":
-        """Embed one face in the background.
+    def embed(self, face_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed one face.
+
+        The calling thread waits. To embed many faces at once, call it from as many threads: the
+        backend makes the most of the machine for one caller and for any number of them.
 
         Args:
             face_bgr: uint8 `[height, width, 3]`, channels BGR, 0 to 255, of the model's input
-                size; may be read-only. It must not change until the result is there.
+                size; may be read-only.
 
         Returns:
-            The future of the raw embedding, float32 `[size]`, owned by the caller.
+            The raw embedding, float32 `[size]`, owned by the caller.
         """
         ...
 
     def close(self) -> None:
-        """Finish what was submitted and let go of the engine."""
+        """Let go of the engine."""
         ...
 
 

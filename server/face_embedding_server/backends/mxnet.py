@@ -7,13 +7,13 @@ in this module and nowhere else.
 import importlib
 import os
 import warnings
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from face_embedding_models import checkpoint
+from face_embedding_models import checkpoint, conversion
 from face_embedding_models.store import StoredModel
 from face_embedding_server.backends import BackendError, BackendInfo
 from face_embedding_server.images import swap_red_and_blue
@@ -32,12 +32,12 @@ class MxnetBackend:
         order = model.manifest.input.mxnet_channel_order
         self.info = BackendInfo("mxnet", version, "cpu(0)", "f32", order)
 
-    def submit(self, face_bgr: NDArray[np.uint8]) -> "Future[NDArray[np.float32]]":
-        """Embed one face; see `Backend.submit`."""
-        return self._thread.submit(self._infer, face_bgr)
+    def embed(self, face_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed one face; see `Backend.embed`."""
+        return self._thread.submit(self._infer, face_bgr).result()
 
     def close(self) -> None:
-        """Finish what was submitted; see `Backend.close`."""
+        """Let go of the engine; see `Backend.close`."""
         self._thread.shutdown()
 
     def _infer(self, face_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -59,9 +59,10 @@ def _bind(model: StoredModel) -> tuple[Any, str]:
     """Return an MXNet executor of the model for one face, and MXNet's version."""
     mxnet = _import_mxnet()
     symbol_bytes, params_bytes = model.read_checkpoint_files()
-    # MXNet reads outside its memory when a graph is malformed, so it only sees checked ones.
-    checkpoint.parse(symbol_bytes, params_bytes)
     known = model.manifest
+    # MXNet ends the process when a graph or a shape is malformed, so it only sees networks that
+    # the converter understands.
+    conversion.convert(checkpoint.parse(symbol_bytes, params_bytes), known)
     try:
         internals = mxnet.sym.load_json(symbol_bytes.decode()).get_internals()
         network = internals[f"{known.output.mxnet_name}_output"]
@@ -78,7 +79,9 @@ def _bind(model: StoredModel) -> tuple[Any, str]:
         )
         executor.forward(is_train=False)[0].wait_to_read()
     except (mxnet.MXNetError, ValueError) as error:
-        raise BackendError(f"MXNet cannot load {known.name}: {error}") from error
+        # Its messages carry a trace of C++; the last line says what is wrong.
+        reason = str(error).strip().splitlines()[-1]
+        raise BackendError(f"MXNet cannot load {known.name}: {reason}") from error
     except KeyError as error:
         raise BackendError(f"the checkpoint of {known.name} lacks the array {error}") from error
     return executor, mxnet.__version__

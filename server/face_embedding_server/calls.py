@@ -1,0 +1,63 @@
+"""The calls in progress: they are counted, so that a stopping server can wait for them."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding_server.errors import Refusal
+
+
+class Calls:
+    """Admits calls, and ends them in order when the server stops."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._active = 0
+        self._stopping = False
+        self._stream_ends: set[Callable[[], None]] = set()
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Count a call for as long as the block lasts.
+
+        Raises:
+            Refusal: if the server is stopping.
+        """
+        with self._changed:
+            if self._stopping:
+                raise stopping()
+            self._active += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._active -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def stream(self, end: Callable[[], None]) -> Iterator[None]:
+        """Do as `admitted` for a stream, which is asked by `end` to take no more items."""
+        with self.admitted():
+            self._stream_ends.add(end)
+            try:
+                yield
+            finally:
+                self._stream_ends.discard(end)
+
+    def refuse(self) -> None:
+        """Refuse every new call from now on; those in progress go on, streams too."""
+        with self._changed:
+            self._stopping = True
+
+    def finish(self, timeout_s: float) -> bool:
+        """Ask streams to end, and wait for all calls; return whether all ended in time."""
+        for end in list(self._stream_ends):
+            end()
+        with self._changed:
+            return self._changed.wait_for(lambda: self._active == 0, timeout_s)
+
+
+def stopping() -> Refusal:
+    """Return the refusal of a server that is stopping."""
+    return Refusal(pb.ERROR_REASON_STOPPING, "the server is stopping; try another one")
