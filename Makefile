@@ -11,7 +11,7 @@ PROTO := face_embedding/v1/face_embedding.proto
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test serve parity lint types format proto proto-check lock
+.PHONY: help setup demo test serve parity bench profile lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,12 @@ test: setup  ## run all tests, with coverage
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+bench: setup  ## measure the server against the engine alone (QUICK=1: only the cases with a target)
+	$(BIN)/python benchmarks/bench.py --store $(STORE) $(if $(QUICK),--quick)
+
+profile: $(STORE)/$(MODEL)/current.json  ## record where a server under load spends its time, as build/profile.svg
+	$(BIN)/python benchmarks/profile.py --store $(STORE) --model $(MODEL) --output build/profile.svg
 
 $(STORE)/$(MODEL)/current.json: $(READY)
 	$(BIN)/face-embedding-server models synthesize $(MODEL) --store $(STORE)
@@ -73,5 +79,5 @@ proto-check: proto  ## check that the committed stubs are current
 
 lock: setup  ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate \
-		--extra server --extra mxnet --extra dev --output-file requirements.lock pyproject.toml
+		--extra server --extra mxnet --extra quantize --extra dev --output-file requirements.lock pyproject.toml
 

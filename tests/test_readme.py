@@ -76,8 +76,7 @@ def test_make_targets() -> None:
 
 def test_import_command(tmp_path: Path) -> None:
     """The import that the README shows is a command that exists, and refuses other archives."""
-    (text,) = blocks("text")
-    line = next(line for line in text.splitlines() if " import " in line)
+    line = next(line for text in blocks("text") for line in text.splitlines() if " import " in line)
     name, source = line.split()[-2:]
     wrong = tmp_path / source
     wrong.write_bytes(b"not it")

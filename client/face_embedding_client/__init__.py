@@ -17,12 +17,13 @@ from face_embedding_client._errors import (
     UnknownModelError,
 )
 from face_embedding_client._sync import FaceEmbeddingClient
-from face_embedding_client._types import Comparison, Embedding, Face, ModelInfo, RawFace
+from face_embedding_client._types import Comparison, Drift, Embedding, Face, ModelInfo, RawFace
 
 __all__ = [
     "AsyncFaceEmbeddingClient",
     "Comparison",
     "DeadlineExceededError",
+    "Drift",
     "Embedding",
     "Face",
     "FaceEmbeddingClient",

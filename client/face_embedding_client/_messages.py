@@ -1,5 +1,6 @@
 """Between Python values and messages. Both clients are thin shells around this module."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_client import _errors
 from face_embedding_client._errors import FaceEmbeddingError, InvalidRequestError
-from face_embedding_client._types import Comparison, Embedding, Face, ModelInfo, RawFace
+from face_embedding_client._types import Comparison, Drift, Embedding, Face, ModelInfo, RawFace
 
 DEFAULT_TIMEOUT_S = 30.0
 # The client's own limit for what it sends and takes. The server has one too and tells it.
@@ -184,4 +185,11 @@ def model_info(response: pb.GetModelInfoResponse) -> ModelInfo:
         max_message_bytes=limits.max_message_bytes,
         max_encoded_bytes=limits.max_encoded_bytes,
         max_stream_in_flight=limits.max_stream_in_flight,
+        drift=_drift(response.drift) if response.HasField("drift") else None,
+    )
+
+
+def _drift(message: pb.Drift) -> Drift:
+    return Drift(
+        **{field.name: getattr(message, field.name) for field in dataclasses.fields(Drift)}
     )

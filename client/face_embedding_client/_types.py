@@ -57,6 +57,19 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """How far the served precision is from f32; the fields are those of the contract's `Drift`."""
+
+    faces: int
+    min_cosine: float
+    mean_cosine: float
+    pairs: int
+    max_score_change: float
+    flipped_decisions: int
+    threshold: float
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """The served model, how it is run, and the limits of requests.
 
@@ -82,3 +95,4 @@ class ModelInfo:
     max_message_bytes: int
     max_encoded_bytes: int
     max_stream_in_flight: int
+    drift: Drift | None

@@ -5,8 +5,9 @@
     ├── StoreError              the store lacks something, or holds something damaged
     ├── ImportRefusedError      a source that cannot or may not be imported
     ├── CheckpointError         files that are not an MXNet checkpoint, or a damaged one
-    └── ConversionError         a network that cannot be converted
-        └── UnsupportedOperatorError
+    ├── ConversionError         a network that cannot be converted
+    │   └── UnsupportedOperatorError
+    └── QuantizationError       a model that cannot be quantized
 
 Each message says what was wrong, where, and what to do.
 """
@@ -38,3 +39,7 @@ class ConversionError(ModelError):
 
 class UnsupportedOperatorError(ConversionError):
     """The network uses an operator, or an attribute of one, that the converter does not know."""
+
+
+class QuantizationError(ModelError):
+    """A model cannot be quantized with what is there."""

@@ -1,8 +1,10 @@
 """OpenVINO IR: making it from a stored checkpoint, and what it costs to run."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openvino as ov
 
@@ -34,9 +36,16 @@ def convert(model: StoredModel) -> Path:
         ConversionError: if the network cannot be converted.
         StoreError: if the checkpoint was damaged, or the store cannot be written.
     """
-    network = conversion.convert(model.read_checkpoint(), model.manifest)
-    folder = model.ir_folder(PRECISION)
-    record = {"weights_sha256": model.weights_sha256, "openvino": ov.get_version()}
+    return save(conversion.convert(model.read_checkpoint(), model.manifest), model, PRECISION, {})
+
+
+def save(network: ov.Model, model: StoredModel, precision: str, record: Mapping[str, Any]) -> Path:
+    """Put an IR of a model into the store, with what is to be remembered of it.
+
+    Raises:
+        StoreError: if the store cannot be written.
+    """
+    folder = model.ir_folder(precision)
 
     def fill(pending: Path) -> None:
         try:
@@ -44,7 +53,8 @@ def convert(model: StoredModel) -> Path:
         except RuntimeError as error:
             raise StoreError(f"OpenVINO cannot write the IR to {folder}: {error}") from error
 
-    sealed.write(folder, fill, record)
+    origin = {"weights_sha256": model.weights_sha256, "openvino": ov.get_version()}
+    sealed.write(folder, fill, {**origin, **record})
     return folder
 
 

@@ -93,9 +93,11 @@ class StoredModel:
         """
         folder = self.ir_folder(precision)
         if not folder.exists():
+            name = self.manifest.name
+            command = f"convert {name}" if precision == "f32" else f"quantize {name} --images DIR"
             raise StoreError(
-                f"{self.manifest.name} has no IR at {precision} in the store; make it with "
-                f"'face-embedding-server models convert {self.manifest.name}'"
+                f"{name} has no IR at {precision} in the store; make it with "
+                f"'face-embedding-server models {command}'"
             )
         return sealed.read_file(folder, IR_MODEL_FILE), sealed.read_file(folder, IR_WEIGHTS_FILE)
 

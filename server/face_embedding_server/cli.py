@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 EXIT_NO = 1
 EXIT_ERROR = 2
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_SWITCH_INTERVAL_S = 0.0005
 _REFERENCE_BACKEND = "mxnet"
 _CANDIDATE_BACKEND = "openvino"
 
@@ -82,7 +81,6 @@ def _serve(options: argparse.Namespace) -> int:
             flush=True,
         )
 
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     server.run(chosen, wait_for_stop, announce)
     return 0
 
@@ -115,10 +113,7 @@ def _parity(options: argparse.Namespace) -> int:
     stored = Store(settings.store_root(options.store)).get(options.model)
     size = stored.manifest.input
     if options.images:
-        reader = FaceReader(
-            size.width, size.height, Settings.model_fields["max_encoded_bytes"].default
-        )
-        faces = parity.read_faces(options.images, reader)
+        faces = parity.read_faces(options.images, FaceReader.of(size))
     else:
         faces = sample_faces(size.width, size.height)
     reference = backends.load(_REFERENCE_BACKEND, stored, "f32")

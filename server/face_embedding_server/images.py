@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding_models.manifest import Input
 from face_embedding_server import image_headers
 from face_embedding_server.errors import Refusal
 from face_embedding_server.image_headers import UnreadableImageError
 
 Face = NDArray[np.uint8]
 
+DEFAULT_MAX_ENCODED_BYTES = 10 << 20
 _CHANNELS = 3
 
 
@@ -33,6 +35,11 @@ class FaceReader:
     width: int
     height: int
     max_encoded_bytes: int
+
+    @classmethod
+    def of(cls, size: Input, max_encoded_bytes: int = DEFAULT_MAX_ENCODED_BYTES) -> "FaceReader":
+        """Return a reader of a network's aligned faces."""
+        return cls(size.width, size.height, max_encoded_bytes)
 
     def read(self, face: pb.Face) -> Face:
         """Return a face as uint8 `[height, width, 3]`, BGR.

@@ -1,14 +1,19 @@
 """`face-embedding-server models`: look after the model files."""
 
 import argparse
+import contextlib
 import json
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from face_embedding_models import importing, ir, manifest, synthesis
+from face_embedding_models import importing, ir, manifest, quantization, synthesis
 from face_embedding_models.manifest import Manifest
 from face_embedding_models.store import ORIGIN_NOTES, Store, StoredModel
 from face_embedding_server import settings
+from face_embedding_server.images import FaceReader
+from face_embedding_server.parity import read_faces
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +39,16 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     )
     add("synthesize", _synthesize, "make a stand-in with made-up weights")
     add("convert", _convert, "convert the weights in the store to OpenVINO IR")
+    quantizer = add("quantize", _quantize, "make an int8 IR from the f32 one")
+    quantizer.add_argument(
+        "--images", type=Path, required=True, help="a folder of aligned faces to calibrate with"
+    )
+    quantizer.add_argument(
+        "--threshold",
+        type=float,
+        default=quantization.DEFAULT_THRESHOLD,
+        help="the cosine similarity at which decisions are compared (default: %(default)s)",
+    )
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -94,6 +109,16 @@ def _convert(options: argparse.Namespace) -> int:
     return 0
 
 
+def _quantize(options: argparse.Namespace) -> int:
+    stored = _store(options).get(options.name)
+    faces = read_faces(options.images, FaceReader.of(stored.manifest.input))
+    pixels = [face.pixels_bgr for face in faces]
+    with contextlib.redirect_stdout(sys.stderr):  # NNCF's progress bars are no result.
+        drift = quantization.quantize(stored, pixels, options.threshold)
+    _print({"precision": quantization.PRECISION, **asdict(drift)}, options)
+    return 0
+
+
 def _store(options: argparse.Namespace) -> Store:
     return Store(settings.store_root(options.store))
 
@@ -121,6 +146,8 @@ def _facts_of_weights(stored: StoredModel) -> dict[str, Any]:
     if stored.ir_folder(ir.PRECISION).exists():
         cost = ir.cost(ir.read(stored))
         facts |= {"mparams": round(cost.mparams, 3), "gflops": round(cost.gflops, 3)}
+    if drift := quantization.read_drift(stored, quantization.PRECISION):
+        facts |= {f"int8_{name}": value for name, value in asdict(drift).items()}
     return facts
 
 

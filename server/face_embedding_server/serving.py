@@ -1,10 +1,11 @@
 """A model being served, and the host that requests find it through."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding_models import quantization
 from face_embedding_models.store import ORIGIN_NOTES, StoredModel
 from face_embedding_server import backends
 from face_embedding_server.backends import Backend, BackendError
@@ -88,7 +89,7 @@ def load(stored: StoredModel, settings: Settings) -> ServedModel:
             f"are these its weights?"
         )
     return ServedModel(
-        reader=FaceReader(size.width, size.height, settings.max_encoded_bytes),
+        reader=FaceReader.of(size, settings.max_encoded_bytes),
         backend=backend,
         space=EmbeddingSpace(stored.embedding_space, output.size),
         info=_describe(stored, backend, settings),
@@ -97,6 +98,7 @@ def load(stored: StoredModel, settings: Settings) -> ServedModel:
 
 def _describe(stored: StoredModel, backend: Backend, settings: Settings) -> pb.GetModelInfoResponse:
     manifest, engine = stored.manifest, backend.info
+    drift = quantization.read_drift(stored, engine.precision)
     return pb.GetModelInfoResponse(
         name=manifest.name,
         backend=engine.name,
@@ -118,4 +120,5 @@ def _describe(stored: StoredModel, backend: Backend, settings: Settings) -> pb.G
             max_encoded_bytes=settings.max_encoded_bytes,
             max_stream_in_flight=settings.max_stream_in_flight,
         ),
+        drift=pb.Drift(**asdict(drift)) if drift else None,
     )

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from face_embedding_models import store
+from face_embedding_server.images import DEFAULT_MAX_ENCODED_BYTES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,7 +44,7 @@ class Settings(BaseModel):
 
     model: str = Field(description="the model's name, as 'models list' shows it")
     backend: str = Field("openvino", description="the inference engine: openvino or mxnet")
-    precision: str = Field("f32", description="the precision asked of the engine: f32 or bf16")
+    precision: str = Field("f32", description="the precision: f32, bf16 or int8")
     address: str = Field(
         "127.0.0.1:50051",
         pattern=r"^.+:([0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$",
@@ -62,7 +63,10 @@ class Settings(BaseModel):
         description="the most bytes in one gRPC message, either way",
     )
     max_encoded_bytes: int = Field(
-        10 * _MIB, ge=1, le=1024 * _MIB, description="the most bytes in one encoded image"
+        DEFAULT_MAX_ENCODED_BYTES,
+        ge=1,
+        le=1024 * _MIB,
+        description="the most bytes in one encoded image",
     )
     max_stream_in_flight: int = Field(
         32, ge=1, le=_MANY, description="the most items in flight in one EmbedStream"

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from face_embedding_client import FaceEmbeddingClient
 from face_embedding_models import checkpoint, manifest, params, symbol
 from face_embedding_models.store import Store
 from face_embedding_models.symbol import Node
 from face_embedding_server import cli
-from support import MOBILE, RESNET34
+from face_embedding_server.sample_faces import sample_faces
+from support import MOBILE, RESNET34, encode, running_server, small_settings
 
 
 @pytest.fixture
@@ -64,6 +66,42 @@ def test_unknown_model(run: Any) -> None:
 def test_convert_without_weights(run: Any) -> None:
     """Converting what is not there says how to get it."""
     assert "models import" in run("convert", MOBILE)[2]
+
+
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_quantize(run: Any, tmp_path: Path) -> None:
+    """`quantize` tells the drift, `show` remembers it, and the server tells it too."""
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for number, face in enumerate(sample_faces(112, 112)):
+        for flip, pixels in enumerate((face.pixels_bgr, face.pixels_bgr[:, ::-1])):
+            (faces / f"{number}{flip}.png").write_bytes(encode(pixels))
+    run("synthesize", MOBILE)
+    run("convert", MOBILE)
+    status, out, _ = run("quantize", MOBILE, "--images", str(faces), "--json")
+    drift = json.loads(out)
+    assert (status, drift["precision"], drift["faces"], drift["pairs"]) == (0, "int8", 12, 66)
+    assert drift["min_cosine"] > 0.95  # Measured 0.976, on made-up weights.
+    shown = json.loads(run("show", MOBILE, "--json")[1])
+    assert shown["int8_min_cosine"] == drift["min_cosine"]
+    settings = small_settings(Store(tmp_path), precision="int8")
+    with running_server(settings) as server, FaceEmbeddingClient(server.address) as client:
+        info = client.model_info()
+    assert info.precision == "int8"
+    assert info.drift
+    assert info.drift.min_cosine == drift["min_cosine"]
+
+
+def test_quantize_with_too_few_faces(run: Any, tmp_path: Path) -> None:
+    """Too few faces are an error that says how many are needed."""
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    (faces / "a.png").write_bytes(encode(sample_faces(112, 112)[0].pixels_bgr))
+    run("synthesize", MOBILE)
+    run("convert", MOBILE)
+    status, _, err = run("quantize", MOBILE, "--images", str(faces))
+    assert status == 2
+    assert "1 faces are too few" in err
 
 
 def test_unknown_operator(run: Any, tmp_path: Path, store: Store) -> None:

@@ -1,6 +1,7 @@
 """OpenVINO: runs the IR from the store. Production."""
 
 import threading
+from dataclasses import dataclass
 
 import numpy as np
 import openvino as ov
@@ -10,9 +11,25 @@ from openvino.preprocess import PrePostProcessor
 from face_embedding_models import ir
 from face_embedding_models.store import StoredModel
 from face_embedding_server.backends import BackendError, BackendInfo
+from face_embedding_server.machine import available_cpus
 
 _DEVICE = "CPU"
-_PRECISIONS = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
+
+
+@dataclass(frozen=True)
+class _Precision:
+    """What a precision is run as: an IR of the store, and the type that is asked of the engine."""
+
+    ir: str
+    hint: ov.Type
+
+
+# An int8 IR says itself which operators are quantized; the others run at f32.
+_PRECISIONS = {
+    "f32": _Precision("f32", ov.Type.f32),
+    "bf16": _Precision("f32", ov.Type.bf16),
+    "int8": _Precision("int8", ov.Type.f32),
+}
 
 
 class OpenVinoBackend:
@@ -68,9 +85,13 @@ def load(model: StoredModel, precision: str) -> OpenVinoBackend:
             f"openvino has no precision '{precision}'; known are {', '.join(_PRECISIONS)}"
         )
     core = ov.Core()
-    network = _with_image_input(ir.read(model), model)
-    # Unasked, OpenVINO takes bf16 where the processor has it.
-    options = {"INFERENCE_PRECISION_HINT": _PRECISIONS[precision]}
+    chosen = _PRECISIONS[precision]
+    network = _with_image_input(ir.read(model, chosen.ir), model)
+    options = {
+        # Unasked, OpenVINO takes bf16 where the processor has it.
+        "INFERENCE_PRECISION_HINT": chosen.hint,
+        "INFERENCE_NUM_THREADS": available_cpus(),
+    }
     try:
         lone, parallel = (
             core.compile_model(network, _DEVICE, {**options, "PERFORMANCE_HINT": hint})
@@ -78,11 +99,12 @@ def load(model: StoredModel, precision: str) -> OpenVinoBackend:
         )
     except RuntimeError as error:
         raise BackendError(f"OpenVINO cannot compile {model.manifest.name}: {error}") from error
+    effective = parallel.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     info = BackendInfo(
         name="openvino",
         version=ov.get_version(),
         device=f"{_DEVICE}: {core.get_property(_DEVICE, 'FULL_DEVICE_NAME')}",
-        precision=parallel.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
+        precision="int8" if chosen.ir == "int8" else effective,
         channel_order="BGR",
     )
     return OpenVinoBackend(lone, parallel, info)

@@ -1,0 +1,227 @@
+"""What the server reaches of what the engine can do, measured in one run.
+
+Every figure stands between two runs of OpenVINO's own benchmark_app on the same IR, seconds before
+and after, since the speed of a machine drifts. Server and load generator are processes of their own
+on the same processors.
+"""
+
+import argparse
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from face_embedding_models import ir, manifest, quantization, synthesis
+from face_embedding_models.store import IR_MODEL_FILE, Store
+from face_embedding_server.sample_faces import sample_faces
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results"
+MODELS = {
+    "resnet34": "face-recognition-resnet34-arcface",
+    "mobilefacenet": "face-recognition-mobilefacenet-arcface",
+}
+CALLERS = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One load on one model."""
+
+    model: str
+    precision: str
+    mode: str
+    callers: int
+
+
+# What the project aims at: a share of the engine's throughput, or milliseconds above its latency.
+TARGETS = {
+    Case("resnet34", "f32", "unary", 8): 0.97,
+    Case("resnet34", "f32", "unary", 1): 1.0,
+    Case("resnet34", "int8", "unary", 8): 0.92,
+    Case("mobilefacenet", "f32", "unary", 16): 0.80,
+    Case("mobilefacenet", "f32", "batch", 2): 0.93,
+    Case("mobilefacenet", "f32", "stream", 1): 0.93,
+    Case("mobilefacenet", "f32", "unary", 1): 0.6,
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured: throughputs in faces a second, times in ms, memory in MiB."""
+
+    model: str
+    precision: str
+    mode: str
+    callers: int
+    throughput: float
+    engine_throughput: float
+    ratio: float
+    p50_ms: float
+    p99_ms: float
+    engine_latency_ms: float
+    server_cpu_ms: float
+    client_cpu_ms: float
+    server_mib: float
+    target: float | None
+
+
+def main() -> None:
+    """Measure, print a table, and write the results and a chart."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--quick", action="store_true", help="only the cases with a target")
+    parser.add_argument("--seconds", type=float, default=4)
+    options = parser.parse_args()
+    cases = list(TARGETS) if options.quick else every_case()
+    store = Store(options.store)
+    results = []
+    print(HEADER, flush=True)
+    for model, precision in dict.fromkeys((case.model, case.precision) for case in cases):
+        prepare(store, MODELS[model], precision)
+        with serving(options.store, MODELS[model], precision) as server:
+            for case in cases:
+                if (case.model, case.precision) == (model, precision):
+                    results.append(measure(case, server, store, options.seconds))
+                    print(row(results[-1]), flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps([asdict(result) for result in results], indent=2)
+    (RESULTS / "latest.json").write_text(f"{text}\n", "utf-8")
+    draw(results, RESULTS / "latest.png")
+
+
+def every_case() -> list[Case]:
+    """Return all loads on all models."""
+    loads = [(mode, callers) for mode in ("unary", "batch", "stream") for callers in CALLERS]
+    return [
+        Case(m, precision, *load) for m in MODELS for precision in ("f32", "int8") for load in loads
+    ]
+
+
+def prepare(store: Store, name: str, precision: str) -> None:
+    """Put a stand-in into the store if it has no weights for the model; its speed is the same."""
+    if name not in store.names():
+        known = manifest.load(name)
+        ir.convert(store.add(known, *synthesis.synthesize(known), "synthetic", "synthesize"))
+    stored = store.get(name)
+    if not stored.ir_folder(precision).exists():
+        faces = [face.pixels_bgr for face in sample_faces(112, 112)]
+        mirrored = [face[:, ::-1] for face in faces]
+        with redirect_stdout(sys.stderr):  # Keep progress bars out of the table.
+            quantization.quantize(stored, [*faces, *mirrored], quantization.DEFAULT_THRESHOLD)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its address and its process."""
+
+    address: str
+    pid: int
+
+    def mib(self) -> float:
+        """Return the memory that it occupies."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
+
+
+@contextmanager
+def serving(store: Path, name: str, precision: str) -> Iterator[Server]:
+    """Run a server as a process."""
+    command = [sys.executable, "-m", "face_embedding_server", "serve", "--model", name]
+    command += ["--store", str(store), "--precision", precision, "--address", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own command
+        announcement = process.stdout.readline() if process.stdout else ""
+        try:
+            yield Server(re.findall(r" on (\S+:\d+) ", announcement)[0], process.pid)
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def measure(case: Case, server: Server, store: Store, seconds: float) -> Result:
+    """Measure one case between two runs of the engine alone."""
+    folder = store.get(MODELS[case.model]).ir_folder(case.precision)
+    hint = "latency" if case.mode == "unary" and case.callers == 1 else "throughput"
+    before = engine(folder, hint, seconds / 2)
+    load = run(FOLDER / "load.py", server.address, case.mode, case.callers, seconds, server.pid)
+    measured = json.loads(load)
+    after = engine(folder, hint, seconds / 2)
+    throughput, latency = ((one + other) / 2 for one, other in zip(before, after, strict=True))
+    return Result(
+        **asdict(case),
+        throughput=measured["throughput"],
+        engine_throughput=throughput,
+        ratio=measured["throughput"] / throughput,
+        p50_ms=measured["p50_ms"],
+        p99_ms=measured["p99_ms"],
+        engine_latency_ms=latency,
+        server_cpu_ms=measured["server_cpu_ms"],
+        client_cpu_ms=measured["client_cpu_ms"],
+        server_mib=server.mib(),
+        target=TARGETS.get(case),
+    )
+
+
+def engine(folder: Path, hint: str, seconds: float) -> tuple[float, float]:
+    """Return the engine's own throughput in faces a second and its median latency in ms."""
+    output = run(
+        Path(sys.executable).with_name("benchmark_app"),
+        *("-m", folder / IR_MODEL_FILE, "-d", "CPU", "-hint", hint, "-t", max(1, round(seconds))),
+        *("-shape", "[1,3,112,112]", "-infer_precision", "f32"),
+    )
+    throughput = re.findall(r"Throughput:\s+([\d.]+)", output)[0]
+    latency = re.findall(r"Median:\s+([\d.]+)", output)[0]
+    return float(throughput), float(latency)
+
+
+def run(script: Path, *arguments: object) -> str:
+    """Run a Python script and return what it prints."""
+    command = [sys.executable, str(script), *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603  # our own command
+
+
+HEADER = (
+    "model          prec  mode    callers  faces/s   engine  ratio   p50 ms   p99 ms engine ms  "
+    "cpu ms   MiB  target"
+)
+
+
+def row(result: Result) -> str:
+    """Return a line of the table."""
+    lone = result.mode == "unary" and result.callers == 1
+    reached = ""
+    if result.target is not None:
+        value = result.p50_ms - result.engine_latency_ms if lone else result.ratio
+        good = value <= result.target if lone else value >= result.target
+        form = f"+{result.target} ms" if lone else f"{result.target:.2f}"
+        reached = f"{form}: {'reached' if good else f'MISSED ({value:+.2f})'}"
+    return (
+        f"{result.model:<14} {result.precision:<5} {result.mode:<7} {result.callers:7} "
+        f"{result.throughput:8.1f} {result.engine_throughput:8.1f} {result.ratio:6.2f} "
+        f"{result.p50_ms:8.2f} {result.p99_ms:8.2f} {result.engine_latency_ms:9.2f} "
+        f"{result.server_cpu_ms:7.2f} {result.server_mib:5.0f}  {reached}"
+    )
+
+
+def draw(results: list[Result], path: Path) -> None:
+    """Draw the share of the engine's throughput that each case reaches."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    labels = [f"{r.model} {r.precision}\n{r.mode} × {r.callers}" for r in results]
+    figure, axes = pyplot.subplots(figsize=(9, 0.45 * len(results) + 1.5), layout="constrained")
+    axes.barh(labels, [result.ratio for result in results], color="#3b7dd8")
+    axes.axvline(1, color="black", linewidth=1)
+    axes.invert_yaxis()
+    axes.set_xlabel("faces a second, as a share of what benchmark_app reaches on the same IR")
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""A load generator: callers in a closed loop, in a process of its own.
+
+Prints one JSON object. Requests are serialized once and answers are not parsed, so that what is
+measured is the server and not this client.
+"""
+
+import argparse
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+import numpy as np
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+
+SERVICE = "/face_embedding.v1.FaceEmbeddingService"
+BATCH = 16
+# Items that one caller of a stream has under way.
+STREAM_WINDOW = 16
+WARM_UP_CALLS = 20
+TIMEOUT_S = 60
+RAMP_S = 0.3
+
+
+def main() -> None:
+    """Run the load and print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("address")
+    parser.add_argument("mode", choices=["unary", "batch", "stream"])
+    parser.add_argument("callers", type=int)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("pid", type=int, help="the server's process, whose CPU time is read")
+    options = parser.parse_args()
+    with grpc.insecure_channel(options.address) as channel:
+        print(json.dumps(measure(channel, options)))
+
+
+def measure(channel: grpc.Channel, options: argparse.Namespace) -> dict[str, float]:
+    """Return faces a second, percentiles of latency in ms, and CPU time a face on either side.
+
+    Counted is what is answered within a window that begins after all callers are under way and ends
+    before any stops, so that neither start nor end dilutes the figures.
+    """
+    mode, seconds = options.mode, options.seconds
+    faces = BATCH if mode == "batch" else 1
+    request = pb.EmbedRequest(faces=[face()] * faces).SerializeToString()
+    embed = channel.unary_unary(f"{SERVICE}/Embed")
+    for _ in range(WARM_UP_CALLS):
+        embed(request, timeout=TIMEOUT_S)
+    begin = time.perf_counter() + RAMP_S
+    end = begin + seconds
+    call = stream_caller(channel, end) if mode == "stream" else unary_caller(embed, request, end)
+    answers: list[Answer] = []
+    threads = [
+        threading.Thread(target=lambda: answers.extend(call())) for _ in range(options.callers)
+    ]
+    cpu, server_cpu = time.process_time(), cpu_s(options.pid)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    cpu, server_cpu = time.process_time() - cpu, cpu_s(options.pid) - server_cpu
+    count = len(answers) * faces
+    latencies = [answer.latency for answer in answers if begin <= answer.at < end]
+    p50, p99 = np.percentile(latencies, [50, 99]) * 1e3
+    return {
+        "throughput": len(latencies) * faces / seconds,
+        "p50_ms": float(p50),
+        "p99_ms": float(p99),
+        "client_cpu_ms": 1e3 * cpu / count,
+        "server_cpu_ms": 1e3 * server_cpu / count,
+    }
+
+
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Answer(NamedTuple):
+    """When an answer came, and how long it had taken, in seconds."""
+
+    at: float
+    latency: float
+
+
+def unary_caller(
+    embed: Callable[..., bytes], request: bytes, end: float
+) -> Callable[[], list[Answer]]:
+    """Return a caller that sends its next request when the last one is answered."""
+
+    def call() -> list[Answer]:
+        answers = []
+        now = time.perf_counter()
+        while now < end:
+            sent = now
+            embed(request, timeout=TIMEOUT_S)
+            now = time.perf_counter()
+            answers.append(Answer(now, now - sent))
+        return answers
+
+    return call
+
+
+def stream_caller(channel: grpc.Channel, end: float) -> Callable[[], list[Answer]]:
+    """Return a caller that keeps a window of items under way in one stream."""
+    stream = channel.stream_stream(f"{SERVICE}/EmbedStream")
+    item = pb.EmbedStreamRequest(face=face()).SerializeToString()
+
+    def call() -> list[Answer]:
+        answers: list[Answer] = []
+        sent: list[float] = []
+        room = threading.Semaphore(STREAM_WINDOW)
+
+        def items() -> Iterator[bytes]:
+            while time.perf_counter() < end:
+                room.acquire()
+                sent.append(time.perf_counter())
+                yield item
+
+        for _ in stream(items()):
+            # All items are alike, so which one was answered does not matter.
+            now = time.perf_counter()
+            answers.append(Answer(now, now - sent[len(answers)]))
+            room.release()
+        return answers
+
+    return call
+
+
+def face() -> pb.Face:
+    """Return an aligned face of noise."""
+    pixels = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
+    raw = pb.RawImage(
+        data=pixels.tobytes(), width=112, height=112, channel_order=pb.CHANNEL_ORDER_BGR
+    )
+    return pb.Face(raw=raw, aligned=pb.Aligned())
+
+
+if __name__ == "__main__":
+    main()
