@@ -16,7 +16,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from face_embedding_models import ir, sealed
-from face_embedding_models.errors import QuantizationError
+from face_embedding_models.errors import QuantizationError, StoreError
 from face_embedding_models.store import StoredModel
 
 PRECISION = "int8"
@@ -63,7 +63,8 @@ def quantize(model: StoredModel, faces_bgr: Sequence[Face], threshold: float) ->
         The drift on these faces, which is kept with the IR.
 
     Raises:
-        QuantizationError: if there are too few faces, or NNCF is not installed.
+        QuantizationError: if there are too few faces, the threshold is not in [-1, 1], or NNCF is
+            not installed.
         StoreError: if there is no f32 IR, or the store cannot be written.
     """
     if len(faces_bgr) < MIN_FACES:
@@ -71,6 +72,8 @@ def quantize(model: StoredModel, faces_bgr: Sequence[Face], threshold: float) ->
             f"{len(faces_bgr)} faces are too few to calibrate with; give at least {MIN_FACES} "
             f"aligned faces, better hundreds, like those that will be embedded"
         )
+    if not -1 <= threshold <= 1:
+        raise QuantizationError(f"the threshold {threshold} is not a cosine similarity, -1 to 1")
     nncf = _import_nncf()
     reference = ir.read(model)
     inputs = [_as_input(face) for face in faces_bgr]
@@ -84,19 +87,29 @@ def quantize(model: StoredModel, faces_bgr: Sequence[Face], threshold: float) ->
 
 
 def read_drift(model: StoredModel, precision: str) -> Drift | None:
-    """Return the drift that was measured when the IR of a precision was made, if it was."""
+    """Return the drift that was measured when the IR of a precision was made, if it was.
+
+    Raises:
+        StoreError: if the record of the IR is damaged.
+    """
     folder = model.ir_folder(precision)
     if not folder.exists():
         return None
     drift = sealed.read_record(folder).get("drift")
-    return Drift(**drift) if drift else None
+    if drift is None:
+        return None
+    try:
+        return Drift(**drift)
+    except TypeError as error:
+        path = folder / sealed.RECORD_FILE
+        raise StoreError(f"{path} is damaged: its drift cannot be read: {error}") from error
 
 
 def drift_of(reference: Embeddings, candidate: Embeddings, threshold: float) -> Drift:
     """Compare two sets of embeddings of the same faces, each `[faces, size]`."""
     one, other = _normalized(reference), _normalized(candidate)
     cosines = (one * other).sum(axis=1)
-    pairs = np.array(list(itertools.combinations(range(len(one)), 2))).reshape(-1, 2)
+    pairs = np.array(list(itertools.combinations(range(len(one)), 2)), np.intp).reshape(-1, 2)
     before, after = ((set_[pairs[:, 0]] * set_[pairs[:, 1]]).sum(axis=1) for set_ in (one, other))
     return Drift(
         faces=len(one),

@@ -1,16 +1,20 @@
 """int8 by post-training quantization, and drift."""
 
+import json
+import math
+import sys
+
 import numpy as np
 import pytest
 
-from face_embedding_models import ir, quantization
+from face_embedding_models import ir, quantization, sealed
 from face_embedding_models.errors import QuantizationError, StoreError
 from face_embedding_models.quantization import Drift
 from face_embedding_models.store import Store
 from support import MOBILE, Golden
 
 # What NNCF and its dependencies say of one another.
-pytestmark = pytest.mark.filterwarnings("ignore::Warning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 THRESHOLD = 0.4
 
 
@@ -54,6 +58,20 @@ def test_too_few_faces(store: Store, golden: Golden) -> None:
     assert not stored.ir_folder("int8").exists()
 
 
+@pytest.mark.parametrize("threshold", [math.nan, 1.1, -1.1])
+def test_bad_threshold(threshold: float, store: Store, golden: Golden) -> None:
+    """A threshold that no cosine can be is refused."""
+    with pytest.raises(QuantizationError, match="is not a cosine similarity"):
+        quantization.quantize(store.get(MOBILE), golden.faces, threshold)
+
+
+def test_without_nncf(store: Store, golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without NNCF the error names the extra to install."""
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(QuantizationError, match=r"pip install .*\[server,quantize\]"):
+        quantization.quantize(store.get(MOBILE), golden.faces, THRESHOLD)
+
+
 def test_missing_ir(store: Store) -> None:
     """A precision that was not made is an error that says how to make it."""
     with pytest.raises(StoreError, match=f"models quantize {MOBILE} --images"):
@@ -69,6 +87,23 @@ def test_damaged_ir(drift: Drift, trained_store: Store) -> None:
     with pytest.raises(StoreError, match="was changed since it was written"):
         ir.read(trained_store.get(MOBILE), "int8")
     file.write_bytes(right)
+
+
+def test_damaged_drift(drift: Drift, trained_store: Store) -> None:
+    """A drift that lacks something in the record is an error about the store."""
+    stored = trained_store.get(MOBILE)
+    file = stored.ir_folder("int8") / sealed.RECORD_FILE
+    right = file.read_text("utf-8")
+    file.write_text(json.dumps(json.loads(right) | {"drift": {"faces": drift.faces}}), "utf-8")
+    with pytest.raises(StoreError, match="its drift cannot be read"):
+        quantization.read_drift(stored, "int8")
+    file.write_text(right, "utf-8")
+
+
+def test_drift_of_one_face() -> None:
+    """One face makes no pair, and drifts all the same."""
+    drift = quantization.drift_of(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), THRESHOLD)
+    assert (drift.min_cosine, drift.pairs, drift.max_score_change) == (0, 0, 0)
 
 
 def test_no_drift() -> None:

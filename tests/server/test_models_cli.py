@@ -68,7 +68,7 @@ def test_convert_without_weights(run: Any) -> None:
     assert "models import" in run("convert", MOBILE)[2]
 
 
-@pytest.mark.filterwarnings("ignore::Warning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_quantize(run: Any, tmp_path: Path) -> None:
     """`quantize` tells the drift, `show` remembers it, and the server tells it too."""
     faces = tmp_path / "faces"
