@@ -94,21 +94,8 @@ class FaceEmbeddingService:
     ) -> Iterator[pb.EmbedStreamResponse]:
         """Embed items as they come; answer each as it is done."""
         stream: Stream[pb.EmbedStreamResponse] = Stream(self._settings.max_stream_in_flight)
-        context.add_callback(stream.abandon)
-
-        def answer(data: bytes) -> None:
-            stream.done(self._embed_item(data))
-
-        def read() -> None:
-            try:
-                for data in requests:
-                    if not stream.take():
-                        return
-                    self._workers.submit(answer, data)
-            except grpc.RpcError:
-                stream.abandon()  # The caller is gone.
-            else:
-                stream.end()
+        if not context.add_callback(stream.abandon):
+            return  # The call is over already.
 
         was_asked_to_end = threading.Event()
 
@@ -118,12 +105,29 @@ class FaceEmbeddingService:
 
         try:
             with self._calls.stream(end):
-                threading.Thread(target=read, name="stream", daemon=True).start()
+                reader = threading.Thread(target=self._read, args=(requests, stream), daemon=True)
+                reader.start()
                 yield from stream
             if was_asked_to_end.is_set():
                 raise calls.stopping()
         except Refusal as refusal:
             _abort(context, refusal)
+
+    def _read(self, requests: Iterator[bytes], stream: Stream[pb.EmbedStreamResponse]) -> None:
+        """Take the items of a stream, as there is room, and have each answered by a worker."""
+
+        def answer(data: bytes) -> None:
+            stream.done(self._embed_item(data))
+
+        try:
+            for data in requests:
+                if not stream.take():
+                    return
+                self._workers.submit(answer, data)
+        except grpc.RpcError:
+            stream.abandon()  # The caller is gone.
+        else:
+            stream.end()
 
     def _embed_item(self, data: bytes) -> pb.EmbedStreamResponse:
         item = pb.EmbedStreamRequest()
