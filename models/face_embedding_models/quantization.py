@@ -79,7 +79,7 @@ def quantize(model: StoredModel, faces_bgr: Sequence[Face], threshold: float) ->
     inputs = [_as_input(face) for face in faces_bgr]
     mirrored = [face[..., ::-1].copy() for face in inputs]
     calibration = nncf.Dataset([*inputs, *mirrored])
-    network = nncf.quantize(ir.read(model), calibration, subset_size=2 * len(inputs))
+    network = nncf.quantize(reference.clone(), calibration, subset_size=2 * len(inputs))
     drift = drift_of(_embed(reference, inputs), _embed(network, inputs), threshold)
     record = {"nncf": nncf.__version__, "drift": asdict(drift)}
     ir.save(network, model, PRECISION, record)

@@ -1,6 +1,5 @@
 """What the tests of model files share."""
 
-import importlib.util
 from typing import Any
 
 import pytest
@@ -10,8 +9,6 @@ from face_embedding_server.backends import mxnet as mxnet_backend
 
 @pytest.fixture(scope="session")
 def mxnet() -> Any:
-    """MXNet itself, the reference, or a skipped test where it is not installed."""
-    if importlib.util.find_spec("mxnet") is None:
-        pytest.skip("MXNet is not installed")
+    """MXNet itself, the reference."""
     # What MXNet needs of its surroundings is known in one place only.
     return mxnet_backend._import_mxnet()
