@@ -16,7 +16,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from face_embedding_models import ir, manifest, quantization, synthesis
+from face_embedding_models import drift, ir, manifest, quantization, synthesis
 from face_embedding_models.store import IR_MODEL_FILE, Store
 from face_embedding_server.sample_faces import sample_faces
 
@@ -113,7 +113,7 @@ def prepare(store: Store, name: str, precision: str) -> None:
         faces = [face.pixels_bgr for face in sample_faces(112, 112)]
         mirrored = [face[:, ::-1] for face in faces]
         with redirect_stdout(sys.stderr):  # Keep progress bars out of the table.
-            quantization.quantize(stored, [*faces, *mirrored], quantization.DEFAULT_THRESHOLD)
+            quantization.quantize(stored, [*faces, *mirrored], drift.DEFAULT_THRESHOLD)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import openvino as ov
+import pytest
 
 from face_embedding_models import ir, manifest, synthesis
 from face_embedding_models.store import Store
@@ -16,6 +18,11 @@ from face_embedding_server.settings import Settings
 
 MOBILE = "face-recognition-mobilefacenet-arcface"
 RESNET34 = "face-recognition-resnet34-arcface"
+
+needs_bf16 = pytest.mark.skipif(
+    "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+    reason="this processor has no bf16",
+)
 
 
 @dataclass(frozen=True)

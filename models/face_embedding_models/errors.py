@@ -7,7 +7,8 @@
     ├── CheckpointError         files that are not an MXNet checkpoint, or a damaged one
     ├── ConversionError         a network that cannot be converted
     │   └── UnsupportedOperatorError
-    └── QuantizationError       a model that cannot be quantized
+    ├── QuantizationError       a model that cannot be quantized
+    └── DriftError              a precision whose drift cannot be measured
 
 Each message says what was wrong, where, and what to do.
 """
@@ -43,3 +44,7 @@ class UnsupportedOperatorError(ConversionError):
 
 class QuantizationError(ModelError):
     """A model cannot be quantized with what is there."""
+
+
+class DriftError(ModelError):
+    """The drift of a precision cannot be measured with what is there."""

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 
 from face_embedding_models import conversion, sealed
 from face_embedding_models.errors import StoreError
@@ -69,6 +71,11 @@ def read(model: StoredModel, precision: str = PRECISION) -> ov.Model:
         return ov.Core().read_model(model=xml, weights=weights)
     except RuntimeError as error:
         raise StoreError(f"OpenVINO cannot read {model.ir_folder(precision)}: {error}") from error
+
+
+def as_input(face_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return a face, uint8 HWC BGR, as the IR takes it: float32 `[1, 3, height, width]`."""
+    return face_bgr.transpose(2, 0, 1)[np.newaxis].astype(np.float32)
 
 
 def cost(network: ov.Model) -> Cost:

@@ -6,6 +6,7 @@
         DIGEST/                          one folder a checkpoint
           checkpoint/                    model-symbol.json, model-0000.params
           ir-f32/                        model.xml, model.bin
+          drift-bf16/                    how far a precision is from f32
 
 Every innermost folder is sealed (see `sealed`), so that nothing half-written is ever visible and
 nothing changed is ever used.
@@ -75,6 +76,10 @@ class StoredModel:
     def ir_folder(self, precision: str) -> Path:
         """Return the folder of the IR at a precision, which may not be there yet."""
         return self.folder / f"ir-{precision}"
+
+    def drift_folder(self, precision: str) -> Path:
+        """Return the folder of a precision's drift from f32, which may not be there yet."""
+        return self.folder / f"drift-{precision}"
 
     def read_checkpoint(self) -> Checkpoint:
         """Read and verify the checkpoint."""

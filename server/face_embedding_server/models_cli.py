@@ -8,8 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from face_embedding_models import importing, ir, manifest, quantization, synthesis
+import numpy as np
+from numpy.typing import NDArray
+
+from face_embedding_models import drift, importing, ir, manifest, quantization, synthesis
 from face_embedding_models.manifest import Manifest
+from face_embedding_models.precision import PRECISIONS, REFERENCE
 from face_embedding_models.store import ORIGIN_NOTES, Store, StoredModel
 from face_embedding_server import settings
 from face_embedding_server.images import FaceReader
@@ -17,7 +21,7 @@ from face_embedding_server.parity import read_faces
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Add `list`, `show`, `import`, `synthesize` and `convert` below `models`."""
+    """Add the commands below `models`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Any, summary: str, *, named: bool = True) -> argparse.ArgumentParser:
@@ -40,21 +44,28 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     add("synthesize", _synthesize, "make a stand-in with made-up weights")
     add("convert", _convert, "convert the weights in the store to OpenVINO IR")
     quantizer = add("quantize", _quantize, "make an int8 IR from the f32 one")
-    quantizer.add_argument(
-        "--images", type=Path, required=True, help="a folder of aligned faces to calibrate with"
+    _add_drift_options(quantizer, "a folder of aligned faces to calibrate with")
+    drifter = add("drift", _drift, "measure how far a precision is from f32, and keep it")
+    drifter.add_argument(
+        "--precision", required=True, choices=[name for name in PRECISIONS if name != REFERENCE]
     )
-    quantizer.add_argument(
-        "--threshold",
-        type=float,
-        default=quantization.DEFAULT_THRESHOLD,
-        help="the cosine similarity at which decisions are compared (default: %(default)s)",
-    )
+    _add_drift_options(drifter, "a folder of aligned faces to measure with")
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every command about models has."""
     parser.add_argument("--store", type=Path, help="the folder with the models")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_drift_options(command: argparse.ArgumentParser, images: str) -> None:
+    command.add_argument("--images", type=Path, required=True, help=images)
+    command.add_argument(
+        "--threshold",
+        type=float,
+        default=drift.DEFAULT_THRESHOLD,
+        help="the cosine similarity at which decisions are compared (default: %(default)s)",
+    )
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -111,12 +122,23 @@ def _convert(options: argparse.Namespace) -> int:
 
 def _quantize(options: argparse.Namespace) -> int:
     stored = _store(options).get(options.name)
-    faces = read_faces(options.images, FaceReader.of(stored.manifest.input))
-    pixels = [face.pixels_bgr for face in faces]
     with contextlib.redirect_stdout(sys.stderr):  # NNCF's progress bars are no result.
-        drift = quantization.quantize(stored, pixels, options.threshold)
-    _print({"precision": quantization.PRECISION, **asdict(drift)}, options)
+        measured = quantization.quantize(stored, _faces(options, stored), options.threshold)
+    _print({"precision": quantization.PRECISION, **asdict(measured)}, options)
     return 0
+
+
+def _drift(options: argparse.Namespace) -> int:
+    stored = _store(options).get(options.name)
+    faces = _faces(options, stored)
+    measured = drift.measure(stored, options.precision, faces, options.threshold)
+    _print({"precision": options.precision, **asdict(measured)}, options)
+    return 0
+
+
+def _faces(options: argparse.Namespace, stored: StoredModel) -> list[NDArray[np.uint8]]:
+    faces = read_faces(options.images, FaceReader.of(stored.manifest.input))
+    return [face.pixels_bgr for face in faces]
 
 
 def _store(options: argparse.Namespace) -> Store:
@@ -146,8 +168,9 @@ def _facts_of_weights(stored: StoredModel) -> dict[str, Any]:
     if stored.ir_folder(ir.PRECISION).exists():
         cost = ir.cost(ir.read(stored))
         facts |= {"mparams": round(cost.mparams, 3), "gflops": round(cost.gflops, 3)}
-    if drift := quantization.read_drift(stored, quantization.PRECISION):
-        facts |= {f"int8_{name}": value for name, value in asdict(drift).items()}
+    for precision in PRECISIONS:
+        if measured := drift.read(stored, precision):
+            facts |= {f"{precision}_{name}": value for name, value in asdict(measured).items()}
     return facts
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_models import quantization
+from face_embedding_models import drift
 from face_embedding_models.store import ORIGIN_NOTES, StoredModel
 from face_embedding_server import backends
 from face_embedding_server.backends import Backend, BackendError
@@ -98,7 +98,7 @@ def load(stored: StoredModel, settings: Settings) -> ServedModel:
 
 def _describe(stored: StoredModel, backend: Backend, settings: Settings) -> pb.GetModelInfoResponse:
     manifest, engine = stored.manifest, backend.info
-    drift = quantization.read_drift(stored, engine.precision)
+    drifted = drift.read(stored, engine.precision)
     return pb.GetModelInfoResponse(
         name=manifest.name,
         backend=engine.name,
@@ -120,5 +120,5 @@ def _describe(stored: StoredModel, backend: Backend, settings: Settings) -> pb.G
             max_encoded_bytes=settings.max_encoded_bytes,
             max_stream_in_flight=settings.max_stream_in_flight,
         ),
-        drift=pb.Drift(**asdict(drift)) if drift else None,
+        drift=pb.Drift(**asdict(drifted)) if drifted else None,
     )

@@ -12,7 +12,7 @@ from face_embedding_models.store import Store
 from face_embedding_models.symbol import Node
 from face_embedding_server import cli
 from face_embedding_server.sample_faces import sample_faces
-from support import MOBILE, RESNET34, encode, running_server, small_settings
+from support import MOBILE, RESNET34, encode, needs_bf16, running_server, small_settings
 
 
 @pytest.fixture
@@ -90,6 +90,22 @@ def test_quantize(run: Any, tmp_path: Path) -> None:
     assert info.precision == "int8"
     assert info.drift
     assert info.drift.min_cosine == drift["min_cosine"]
+
+
+@needs_bf16
+def test_drift(run: Any, tmp_path: Path) -> None:
+    """`drift` measures a precision against f32 on given faces, and `show` remembers it."""
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for number, face in enumerate(sample_faces(112, 112)):
+        (faces / f"{number}.png").write_bytes(encode(face.pixels_bgr))
+    run("synthesize", MOBILE)
+    run("convert", MOBILE)
+    command = ("drift", MOBILE, "--precision", "bf16", "--images", str(faces), "--json")
+    status, out, _ = run(*command)
+    measured = json.loads(out)
+    assert (status, measured["precision"], measured["faces"]) == (0, "bf16", 6)
+    assert json.loads(run("show", MOBILE, "--json")[1])["bf16_min_cosine"] == measured["min_cosine"]
 
 
 def test_quantize_with_too_few_faces(run: Any, tmp_path: Path) -> None:

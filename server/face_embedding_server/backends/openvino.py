@@ -1,7 +1,6 @@
 """OpenVINO: runs the IR from the store. Production."""
 
 import threading
-from dataclasses import dataclass
 
 import numpy as np
 import openvino as ov
@@ -9,27 +8,12 @@ from numpy.typing import NDArray
 from openvino.preprocess import PrePostProcessor
 
 from face_embedding_models import ir
+from face_embedding_models.precision import PRECISIONS, effective
 from face_embedding_models.store import StoredModel
 from face_embedding_server.backends import BackendError, BackendInfo
 from face_embedding_server.machine import available_cpus
 
 _DEVICE = "CPU"
-
-
-@dataclass(frozen=True)
-class _Precision:
-    """What a precision is run as: an IR of the store, and the type that is asked of the engine."""
-
-    ir: str
-    hint: ov.Type
-
-
-# An int8 IR says itself which operators are quantized; the others run at f32.
-_PRECISIONS = {
-    "f32": _Precision("f32", ov.Type.f32),
-    "bf16": _Precision("f32", ov.Type.bf16),
-    "int8": _Precision("int8", ov.Type.f32),
-}
 
 
 class OpenVinoBackend:
@@ -80,12 +64,12 @@ class OpenVinoBackend:
 
 def load(model: StoredModel, precision: str) -> OpenVinoBackend:
     """Load the model's IR; see `backends.load`."""
-    if precision not in _PRECISIONS:
+    if precision not in PRECISIONS:
         raise BackendError(
-            f"openvino has no precision '{precision}'; known are {', '.join(_PRECISIONS)}"
+            f"openvino has no precision '{precision}'; known are {', '.join(PRECISIONS)}"
         )
     core = ov.Core()
-    chosen = _PRECISIONS[precision]
+    chosen = PRECISIONS[precision]
     network = _with_image_input(ir.read(model, chosen.ir), model)
     options = {
         # Unasked, OpenVINO takes bf16 where the processor has it.
@@ -99,12 +83,11 @@ def load(model: StoredModel, precision: str) -> OpenVinoBackend:
         )
     except RuntimeError as error:
         raise BackendError(f"OpenVINO cannot compile {model.manifest.name}: {error}") from error
-    effective = parallel.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     info = BackendInfo(
         name="openvino",
         version=ov.get_version(),
         device=f"{_DEVICE}: {core.get_property(_DEVICE, 'FULL_DEVICE_NAME')}",
-        precision="int8" if chosen.ir == "int8" else effective,
+        precision=effective(parallel, precision),
         channel_order="BGR",
     )
     return OpenVinoBackend(lone, parallel, info)

@@ -1,0 +1,136 @@
+"""How far the embeddings of a precision are from those at f32, measured on faces."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from face_embedding_models import ir, sealed
+from face_embedding_models.errors import DriftError, StoreError
+from face_embedding_models.precision import PRECISIONS, REFERENCE, effective
+from face_embedding_models.store import StoredModel
+
+DEFAULT_THRESHOLD = 0.4
+
+Face = NDArray[np.uint8]
+Embeddings = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far one precision is from another on the same faces.
+
+    Args:
+        faces: the number of faces.
+        min_cosine: the smallest cosine similarity of a face's two embeddings.
+        mean_cosine: the mean of the same.
+        pairs: the number of pairs of faces.
+        max_score_change: the largest change of the cosine similarity of a pair.
+        flipped_decisions: the number of pairs that change sides of the threshold.
+        threshold: the cosine similarity from which two faces match.
+    """
+
+    faces: int
+    min_cosine: float
+    mean_cosine: float
+    pairs: int
+    max_score_change: float
+    flipped_decisions: int
+    threshold: float
+
+
+def measure(
+    model: StoredModel, precision: str, faces_bgr: Sequence[Face], threshold: float
+) -> Drift:
+    """Measure the drift of a precision from f32, and keep it with the model.
+
+    Args:
+        model: the model, with the IR that the precision runs.
+        precision: one of `PRECISIONS`, but f32.
+        faces_bgr: aligned faces, uint8 HWC BGR.
+        threshold: the cosine similarity at which decisions are compared.
+
+    Raises:
+        DriftError: if there is no face, the threshold is not in [-1, 1], or this machine does not
+            run the precision.
+        StoreError: if an IR is missing or damaged, or the store cannot be written.
+    """
+    if precision not in PRECISIONS or precision == REFERENCE:
+        known = ", ".join(name for name in PRECISIONS if name != REFERENCE)
+        raise DriftError(f"'{precision}' is not a precision that can drift; these are: {known}")
+    if not faces_bgr:
+        raise DriftError("drift is measured on faces, and there is none")
+    check_threshold(threshold)
+    reference, candidate = (_embed(model, each, faces_bgr) for each in (REFERENCE, precision))
+    drift = drift_of(reference, candidate, threshold)
+    record = {"of": _files(model, precision), "drift": asdict(drift)}
+    sealed.write(model.drift_folder(precision), lambda _: None, record)
+    return drift
+
+
+def read(model: StoredModel, precision: str) -> Drift | None:
+    """Return the drift that was measured for a precision, if it was, of the IR that is there now.
+
+    Raises:
+        StoreError: if the record is damaged.
+    """
+    folder = model.drift_folder(precision)
+    if not folder.exists():
+        return None
+    record = sealed.read_record(folder)
+    try:
+        return Drift(**record["drift"]) if record["of"] == _files(model, precision) else None
+    except (KeyError, TypeError) as error:
+        path = folder / sealed.RECORD_FILE
+        raise StoreError(f"{path} is damaged: its drift cannot be read: {error!r}") from error
+
+
+def drift_of(reference: Embeddings, candidate: Embeddings, threshold: float) -> Drift:
+    """Compare two sets of embeddings of the same faces, each `[faces, size]`."""
+    one, other = _normalized(reference), _normalized(candidate)
+    cosines = (one * other).sum(axis=1)
+    pairs = np.array(list(itertools.combinations(range(len(one)), 2)), np.intp).reshape(-1, 2)
+    before, after = ((set_[pairs[:, 0]] * set_[pairs[:, 1]]).sum(axis=1) for set_ in (one, other))
+    return Drift(
+        faces=len(one),
+        min_cosine=float(cosines.min()),
+        mean_cosine=float(cosines.mean()),
+        pairs=len(pairs),
+        max_score_change=float(np.abs(after - before).max(initial=0)),
+        flipped_decisions=int(((before >= threshold) != (after >= threshold)).sum()),
+        threshold=threshold,
+    )
+
+
+def check_threshold(threshold: float) -> None:
+    """Refuse a threshold that is no cosine similarity."""
+    if not -1 <= threshold <= 1:
+        raise DriftError(f"the threshold {threshold} is not a cosine similarity, -1 to 1")
+
+
+def _files(model: StoredModel, precision: str) -> dict[str, str]:
+    """Return the digests of the files that the precision runs; none if they are not there."""
+    folder = model.ir_folder(PRECISIONS[precision].ir)
+    files: dict[str, str] = sealed.read_record(folder)["files"] if folder.exists() else {}
+    return files
+
+
+def _embed(model: StoredModel, precision: str, faces_bgr: Sequence[Face]) -> Embeddings:
+    chosen = PRECISIONS[precision]
+    compiled = ov.Core().compile_model(
+        ir.read(model, chosen.ir), "CPU", {"INFERENCE_PRECISION_HINT": chosen.hint}
+    )
+    if (runs := effective(compiled, precision)) != precision:
+        raise DriftError(f"this machine's processor runs the model at {runs}, not at {precision}")
+    embeddings: Embeddings = np.concatenate(
+        [compiled(ir.as_input(face))[0] for face in faces_bgr], dtype=np.float64
+    )
+    return embeddings
+
+
+def _normalized(embeddings: Embeddings) -> Embeddings:
+    unit: Embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return unit

@@ -1,0 +1,35 @@
+"""The precisions that a model can run at on OpenVINO, and what runs each."""
+
+from dataclasses import dataclass
+
+import openvino as ov
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a precision is run as.
+
+    Args:
+        ir: the IR of the store that it runs.
+        hint: the type that is asked of the engine. An int8 IR says itself which operators are
+            quantized; the others run at f32.
+    """
+
+    ir: str
+    hint: ov.Type
+
+
+REFERENCE = "f32"
+PRECISIONS = {
+    "f32": Precision("f32", ov.Type.f32),
+    "bf16": Precision("f32", ov.Type.bf16),
+    "int8": Precision("int8", ov.Type.f32),
+}
+
+
+def effective(compiled: ov.CompiledModel, asked: str) -> str:
+    """Return the precision that a compiled model runs at, which may not be the one asked for."""
+    if PRECISIONS[asked].ir == "int8":
+        return "int8"
+    name: str = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    return name
