@@ -1,8 +1,8 @@
 """What the server reaches of what the engine can do, measured in one run.
 
-Every figure stands between two runs of OpenVINO's own benchmark_app on the same IR, seconds before
-and after, since the speed of a machine drifts. Server and load generator are processes of their own
-on the same processors.
+Runs of the server and of OpenVINO's own benchmark_app on the same IR alternate, seconds apart,
+since the speed of a machine drifts; a figure is the mean of its runs. Server and load generator are
+processes of their own on the same processors.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 
 from face_embedding_models import drift, ir, manifest, quantization, synthesis
 from face_embedding_models.store import IR_MODEL_FILE, Store
@@ -27,6 +28,7 @@ MODELS = {
     "mobilefacenet": "face-recognition-mobilefacenet-arcface",
 }
 CALLERS = (1, 2, 4, 8, 16)
+ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="only the cases with a target")
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--seconds", type=float, default=3, help="the length of a run")
     options = parser.parse_args()
     cases = list(TARGETS) if options.quick else every_case()
     store = Store(options.store)
@@ -143,14 +145,18 @@ def serving(store: Path, name: str, precision: str) -> Iterator[Server]:
 
 
 def measure(case: Case, server: Server, store: Store, seconds: float) -> Result:
-    """Measure one case between two runs of the engine alone."""
+    """Measure one case in runs that alternate with runs of the engine alone."""
     folder = store.get(MODELS[case.model]).ir_folder(case.precision)
     hint = "latency" if case.mode == "unary" and case.callers == 1 else "throughput"
-    before = engine(folder, hint, seconds / 2)
-    load = run(FOLDER / "load.py", server.address, case.mode, case.callers, seconds, server.pid)
-    measured = json.loads(load)
-    after = engine(folder, hint, seconds / 2)
-    throughput, latency = ((one + other) / 2 for one, other in zip(before, after, strict=True))
+    engines, loads = [engine(folder, hint, seconds / 2)], []
+    for _ in range(ROUNDS):
+        output = run(
+            FOLDER / "load.py", server.address, case.mode, case.callers, seconds, server.pid
+        )
+        loads.append(json.loads(output))
+        engines.append(engine(folder, hint, seconds / 2))
+    throughput, latency = map(fmean, zip(*engines, strict=True))
+    measured = {name: fmean(load[name] for load in loads) for name in loads[0]}
     return Result(
         **asdict(case),
         throughput=measured["throughput"],
