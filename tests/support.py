@@ -12,7 +12,7 @@ import pytest
 
 from face_embedding_models import ir, manifest, synthesis
 from face_embedding_models.store import Store
-from face_embedding_server.images import Face
+from face_embedding_server.images import Image as Face
 from face_embedding_server.server import Server
 from face_embedding_server.settings import Settings
 

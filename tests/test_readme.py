@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from skimage import data
 
 from face_embedding_models.store import Store
-from face_embedding_server.images import Face
+from face_embedding_server.images import Image as Face
 from support import encode
 
 ROOT = Path(__file__).parents[1]
@@ -24,9 +27,16 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, faces: list[Face]) -> Path:
-    """A folder with the two images that the README speaks of."""
-    for name, face in zip(("photo-a.png", "photo-b.png"), faces, strict=False):
-        (tmp_path / name).write_bytes(encode(face))
+    """A folder with the files that the README speaks of."""
+    person = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
+    for name, light in (("photo-a.jpg", 1.0), ("photo-b.jpg", 0.8)):
+        (tmp_path / name).write_bytes(encode((person * light).astype(np.uint8), ".jpg"))
+    (tmp_path / "faces").mkdir()
+    for name, face in zip(("face-a", "face-b", "face-c"), faces, strict=False):
+        (tmp_path / f"{name}.png").write_bytes(encode(face))
+        (tmp_path / "faces" / f"{name}.png").write_bytes(encode(face))
+    table = "first,second,same\nface-a,face-a,1\nface-a,face-b,0\nface-b,face-c,0\n"
+    (tmp_path / "pairs.csv").write_text(table)
     return tmp_path
 
 

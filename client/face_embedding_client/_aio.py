@@ -19,7 +19,14 @@ from face_embedding_client._operations import (
     StreamProgress,
     StreamRequests,
 )
-from face_embedding_client._types import Comparison, Embedding, Face, ModelInfo
+from face_embedding_client._types import (
+    Comparison,
+    Detections,
+    Embedding,
+    Face,
+    ModelInfo,
+    RawFace,
+)
 
 T = TypeVar("T")
 _Stream: TypeAlias = "grpc.aio.StreamStreamCall[pb.EmbedStreamRequest, pb.EmbedStreamResponse]"
@@ -42,6 +49,7 @@ class AsyncFaceEmbeddingClient:
         self._methods = {
             "Embed": self._stub.Embed,
             "Compare": self._stub.Compare,
+            "Detect": self._stub.Detect,
             "GetModelInfo": self._stub.GetModelInfo,
             "Check": health.Check,  # type: ignore[attr-defined]  # The typed stub lacks it.
         }
@@ -83,15 +91,25 @@ class AsyncFaceEmbeddingClient:
         if made.failure:
             raise made.failure
 
+    async def embed_faces(self, image: bytes | RawFace, *, raw: bool = False) -> list[Embedding]:
+        """See `FaceEmbeddingClient.embed_faces`."""
+        return await self._run(self._operations.embed_faces(image, raw))
+
+    async def detect(self, image: bytes | RawFace) -> Detections:
+        """See `FaceEmbeddingClient.detect`."""
+        return await self._run(self._operations.detect(image))
+
     async def compare(
         self,
         first: Face | Embedding,
         second: Face | Embedding,
         *,
         threshold: float | None = None,
+        operating_point: str | None = None,
     ) -> Comparison:
         """See `FaceEmbeddingClient.compare`."""
-        return await self._run(self._operations.compare(first, second, threshold))
+        operation = self._operations.compare(first, second, threshold, operating_point)
+        return await self._run(operation)
 
     async def model_info(self) -> ModelInfo:
         """See `FaceEmbeddingClient.model_info`."""

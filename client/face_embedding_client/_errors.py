@@ -59,9 +59,14 @@ class ServerError(FaceEmbeddingError):
 _BY_CODE: dict[grpc.StatusCode, type[FaceEmbeddingError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: InvalidRequestError,
+    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequestError,
     grpc.StatusCode.NOT_FOUND: UnknownModelError,
     grpc.StatusCode.UNAVAILABLE: ServerUnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+}
+# Where the code alone would mislead: something else than the model is not found.
+_BY_REASON: dict[str, type[FaceEmbeddingError]] = {
+    "OPERATING_POINT_UNKNOWN": InvalidRequestError,
 }
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -75,13 +80,19 @@ def at_face(error: FaceEmbeddingError, index: int) -> FaceEmbeddingError:
     return type(error)(message, error.reason, field, error.code)
 
 
+def of_only_face(error: FaceEmbeddingError) -> FaceEmbeddingError:
+    """Return the error of the only face of a request for a caller who gave no list of faces."""
+    field, message = (text.removeprefix("faces[0].") for text in (error.field, error.message))
+    return type(error)(message, error.reason, field, error.code)
+
+
 def from_status(status: status_pb2.Status) -> FaceEmbeddingError:
     """Return the error that a status stands for."""
     info = error_details_pb2.ErrorInfo()
     for detail in status.details:
         detail.Unpack(info)
     code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
-    kind = _BY_CODE.get(code, ServerError)
+    kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, ServerError)
     return kind(status.message, info.reason, info.metadata.get("field", ""), code)
 
 

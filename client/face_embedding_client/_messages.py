@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import numpy as np
@@ -10,7 +11,25 @@ import numpy as np
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_client import _errors
 from face_embedding_client._errors import FaceEmbeddingError, InvalidRequestError
-from face_embedding_client._types import Comparison, Drift, Embedding, Face, ModelInfo, RawFace
+from face_embedding_client._types import (
+    Box,
+    Comparison,
+    Detection,
+    Detections,
+    Drift,
+    Embedding,
+    Face,
+    FaceWarning,
+    Landmarks,
+    ModelInfo,
+    OperatingPoint,
+    Photograph,
+    PreparedFace,
+    RawFace,
+)
+
+T = TypeVar("T")
+_Prepared: TypeAlias = pb.EmbedResult | pb.EmbeddedFace | pb.PreparedFace
 
 DEFAULT_TIMEOUT_S = 30.0
 # The client's own limit for what it sends and takes. The server has one too and tells it.
@@ -19,11 +38,14 @@ CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
-# What a message holds beside its faces, and one face beside its pixels, with room to spare.
+# What a message holds beside its faces, one face beside its pixels, and the answer for one face
+# beside its values, with room to spare.
 _MESSAGE_OVERHEAD_BYTES = 1024
 _FACE_OVERHEAD_BYTES = 64
+_ANSWER_OVERHEAD_BYTES = 512
 _VALUE_BYTES = 4
 _CHANNEL_ORDERS = {"RGB": pb.CHANNEL_ORDER_RGB, "BGR": pb.CHANNEL_ORDER_BGR}
+_SELECTIONS = {"only": pb.FACE_SELECTION_ONLY, "largest": pb.FACE_SELECTION_LARGEST}
 
 
 @dataclass(frozen=True)
@@ -43,42 +65,74 @@ def face_message(face: Face) -> pb.Face:
     """Return a face as a message.
 
     Raises:
-        TypeError: if it is neither bytes nor a RawFace of uint8.
-        ValueError: if the pixels are not `[height, width, 3]`, or the channel order is unknown.
+        TypeError: if it is neither bytes nor a RawFace of uint8 nor a Photograph of one of them.
+        ValueError: if the pixels are not `[height, width, 3]`, or the channel order or the
+            selection is unknown.
     """
-    if isinstance(face, bytes):
-        return pb.Face(encoded=face, aligned=pb.Aligned())
-    if not isinstance(face, RawFace):
-        raise TypeError(f"a face is bytes or a RawFace, not {type(face).__name__}")
-    pixels = face.pixels
+    if isinstance(face, bytes | RawFace):
+        return pb.Face(**_image(face), aligned=pb.Aligned())
+    if not isinstance(face, Photograph):
+        raise TypeError(f"a face is bytes, a RawFace or a Photograph, not {type(face).__name__}")
+    if face.landmarks is not None:
+        return pb.Face(**_image(face.image), landmarks=_landmarks_message(face.landmarks))
+    if face.select not in _SELECTIONS:
+        raise ValueError(f"select is 'only' or 'largest', not {face.select!r}")
+    detect = pb.DetectFace(selection=_SELECTIONS[face.select])
+    return pb.Face(**_image(face.image), detect=detect)
+
+
+def all_faces_message(image: bytes | RawFace) -> pb.Face:
+    """Return an image of which all faces are wanted as a message; raises as `face_message`."""
+    return pb.Face(**_image(image), detect=pb.DetectFace(selection=pb.FACE_SELECTION_ALL))
+
+
+def detect_request(image: bytes | RawFace) -> pb.DetectRequest:
+    """Return a request to find faces; raises as `face_message`."""
+    return pb.DetectRequest(**_image(image))
+
+
+def _image(image: bytes | RawFace) -> dict[str, Any]:
+    """Return the field of a message that holds an image."""
+    if isinstance(image, bytes):
+        return {"encoded": image}
+    if not isinstance(image, RawFace):
+        raise TypeError(f"an image is bytes or a RawFace, not {type(image).__name__}")
+    pixels = image.pixels
     if not isinstance(pixels, np.ndarray):
         raise TypeError(f"pixels are a NumPy array, not {type(pixels).__name__}")
     if pixels.dtype != np.uint8:
         raise TypeError(f"pixels are uint8, 0 to 255, not {pixels.dtype}")
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"pixels are [height, width, 3], not {list(pixels.shape)}")
-    if face.channel_order not in _CHANNEL_ORDERS:
-        raise ValueError(f"channel_order is 'RGB' or 'BGR', not {face.channel_order!r}")
+    if image.channel_order not in _CHANNEL_ORDERS:
+        raise ValueError(f"channel_order is 'RGB' or 'BGR', not {image.channel_order!r}")
     raw = pb.RawImage(
         data=pixels.tobytes(),
         width=pixels.shape[1],
         height=pixels.shape[0],
-        channel_order=_CHANNEL_ORDERS[face.channel_order],
+        channel_order=_CHANNEL_ORDERS[image.channel_order],
     )
-    return pb.Face(raw=raw, aligned=pb.Aligned())
+    return {"raw": raw}
 
 
-def too_large(face: pb.Face, info: ModelInfo) -> InvalidRequestError | None:
-    """Return the error of a face that the server would not take, so that it need not be sent."""
-    size, limit = len(face.encoded), info.max_encoded_bytes
+def _landmarks_message(landmarks: Landmarks) -> pb.Landmarks:
+    if not isinstance(landmarks, Landmarks):
+        raise TypeError(f"landmarks are Landmarks, not {type(landmarks).__name__}")
+    points = ((name, getattr(landmarks, name)) for name in _names(Landmarks))
+    return pb.Landmarks(**{name: pb.Point(x=float(x), y=float(y)) for name, (x, y) in points})
+
+
+def too_large(image: pb.Face | pb.DetectRequest, info: ModelInfo) -> InvalidRequestError | None:
+    """Return the error of an image that the server would not take, so that it need not be sent."""
+    size, limit = len(image.encoded), info.max_encoded_bytes
     if size <= limit:
-        size, limit = face.ByteSize(), _room(info)
+        size, limit = image.ByteSize(), _room(info)
     if size <= limit:
         return None
     return InvalidRequestError(
         f"the image has {size:,} bytes, at most {limit:,} are taken",
         pb.ErrorReason.Name(pb.ERROR_REASON_IMAGE_TOO_LARGE).removeprefix("ERROR_REASON_"),
-        face.WhichOneof("image") or "",
+        image.WhichOneof("image") or "",
         grpc.StatusCode.INVALID_ARGUMENT,
     )
 
@@ -88,7 +142,7 @@ def batches(
 ) -> Iterator[list[tuple[int, pb.Face]]]:
     """Pack numbered faces into as few requests as the server's limits allow, in order."""
     room = _room(info)
-    answer_bytes = info.embedding_size * _VALUE_BYTES + _FACE_OVERHEAD_BYTES
+    answer_bytes = info.embedding_size * _VALUE_BYTES + _ANSWER_OVERHEAD_BYTES
     most_faces = max(1, min(info.max_faces_per_request, room // answer_bytes))
     batch: list[tuple[int, pb.Face]] = []
     size = 0
@@ -127,11 +181,25 @@ def stream_request(item_id: str, face: pb.Face, options: Options) -> pb.EmbedStr
 
 
 def compare_request(
-    first: Face | Embedding, second: Face | Embedding, threshold: float | None, model: str
+    first: Face | Embedding,
+    second: Face | Embedding,
+    threshold: float | None,
+    operating_point: str | None,
+    model: str,
 ) -> pb.CompareRequest:
-    """Return a comparison."""
+    """Return a comparison.
+
+    Raises:
+        ValueError: if there are two criteria.
+    """
+    if threshold is not None and operating_point is not None:
+        raise ValueError("give a threshold or an operating point, not both")
     return pb.CompareRequest(
-        model=model, first=_side(first), second=_side(second), threshold=threshold
+        model=model,
+        first=_side(first),
+        second=_side(second),
+        threshold=threshold,
+        operating_point=operating_point,
     )
 
 
@@ -146,50 +214,121 @@ def embedding_or_error(result: pb.EmbedResult) -> Embedding | FaceEmbeddingError
     """Return what became of a face."""
     if result.WhichOneof("outcome") == "error":
         return _errors.from_status(result.error)
-    message = result.embedding
-    return Embedding(np.array(message.values, np.float32), message.norm, message.space)
+    return _embedding(result)
+
+
+def embeddings(result: pb.EmbedResult) -> list[Embedding]:
+    """Return the faces of an image of which all were wanted."""
+    return [_embedding(face) for face in result.faces.faces]
+
+
+def _embedding(face: pb.EmbedResult | pb.EmbeddedFace) -> Embedding:
+    message = face.embedding
+    return Embedding(
+        np.array(message.values, np.float32),
+        message.norm,
+        message.space,
+        _detection_if_any(face),
+        _warnings(face),
+    )
+
+
+def detections(response: pb.DetectResponse) -> Detections:
+    """Return the faces of an image."""
+    return Detections(
+        tuple(_detection(message) for message in response.detections),
+        response.width,
+        response.height,
+    )
+
+
+def _detection_if_any(prepared: _Prepared) -> Detection | None:
+    return _detection(prepared.detection) if prepared.HasField("detection") else None
+
+
+def _detection(message: pb.Detection) -> Detection:
+    points = (getattr(message.landmarks, name) for name in _names(Landmarks))
+    landmarks = Landmarks(*((point.x, point.y) for point in points))
+    return Detection(_same_fields(Box, message.box), landmarks, message.score)
+
+
+def _warnings(prepared: _Prepared) -> tuple[FaceWarning, ...]:
+    return tuple(
+        FaceWarning(_enum_name(pb.WarningReason, message.reason), message.value, message.limit)
+        for message in prepared.warnings
+    )
 
 
 def comparison(response: pb.CompareResponse) -> Comparison:
     """Return the result of a comparison."""
+    matches = {pb.DECISION_MATCH: True, pb.DECISION_NO_MATCH: False}
     decided = response.decision != pb.DECISION_UNSPECIFIED
     return Comparison(
         cosine_similarity=response.cosine_similarity,
-        match=response.decision == pb.DECISION_MATCH if decided else None,
-        threshold=response.threshold if response.HasField("threshold") else None,
+        match=matches.get(response.decision),
+        threshold=_optional(response, "threshold"),
         space=response.space,
+        decision=_enum_name(pb.Decision, response.decision) if decided else None,
+        expected_false_match_rate=_optional(response, "expected_false_match_rate"),
+        first=_prepared_face(response, "first"),
+        second=_prepared_face(response, "second"),
     )
+
+
+def _optional(response: pb.CompareResponse, field: str) -> float | None:
+    return getattr(response, field) if response.HasField(field) else None
+
+
+def _prepared_face(response: pb.CompareResponse, field: str) -> PreparedFace | None:
+    if not response.HasField(field):
+        return None
+    message = getattr(response, field)
+    return PreparedFace(_detection_if_any(message), _warnings(message))
 
 
 def model_info(response: pb.GetModelInfoResponse) -> ModelInfo:
     """Return the description of a model."""
     limits = response.limits
-    order = pb.ChannelOrder.Name(response.channel_order).removeprefix("CHANNEL_ORDER_")
-    origin = pb.WeightsOrigin.Name(response.weights_origin).removeprefix("WEIGHTS_ORIGIN_")
     return ModelInfo(
         name=response.name,
         backend=response.backend,
         backend_version=response.backend_version,
         device=response.device,
         precision=response.precision,
-        channel_order=order,
+        channel_order=_enum_name(pb.ChannelOrder, response.channel_order),
         input_width=response.input_width,
         input_height=response.input_height,
         embedding_size=response.embedding_size,
         embedding_space=response.embedding_space,
         weights_sha256=response.weights_sha256,
-        weights_origin=origin,
+        weights_origin=_enum_name(pb.WeightsOrigin, response.weights_origin),
         weights_note=response.weights_note,
         license_note=response.license_note,
         max_faces_per_request=limits.max_faces_per_request,
         max_message_bytes=limits.max_message_bytes,
         max_encoded_bytes=limits.max_encoded_bytes,
         max_stream_in_flight=limits.max_stream_in_flight,
-        drift=_drift(response.drift) if response.HasField("drift") else None,
+        max_image_pixels=limits.max_image_pixels,
+        drift=_same_fields(Drift, response.drift) if response.HasField("drift") else None,
+        detector=response.detector,
+        operating_points=tuple(
+            _same_fields(OperatingPoint, point) for point in response.operating_points
+        ),
     )
 
 
-def _drift(message: pb.Drift) -> Drift:
-    return Drift(
-        **{field.name: getattr(message, field.name) for field in dataclasses.fields(Drift)}
-    )
+def _same_fields(kind: type[T], message: Any) -> T:
+    """Return a message as the dataclass that has the same fields."""
+    return kind(**{name: getattr(message, name) for name in _names(kind)})
+
+
+def _names(kind: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _enum_name(kind: Any, number: int) -> str:
+    """Return an enumeration's value without its prefix; one of a newer contract as its number."""
+    if number not in kind.values():
+        return str(number)
+    name: str = kind.Name(number)
+    return name.removeprefix(kind.Name(0).removesuffix("UNSPECIFIED"))

@@ -18,7 +18,14 @@ from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_client import _errors, _messages
 from face_embedding_client._errors import DeadlineExceededError, FaceEmbeddingError
 from face_embedding_client._messages import Options
-from face_embedding_client._types import Comparison, Embedding, Face, ModelInfo
+from face_embedding_client._types import (
+    Comparison,
+    Detections,
+    Embedding,
+    Face,
+    ModelInfo,
+    RawFace,
+)
 
 T = TypeVar("T")
 
@@ -79,15 +86,41 @@ class Operations:
                 outcomes[index] = outcome
         return [outcomes[index] for index, _ in messages]
 
+    def embed_faces(self, image: bytes | RawFace, raw: bool) -> Operation[list[Embedding]]:
+        """Embed all faces of one image."""
+        info = yield from self.known_info()
+        message = _messages.all_faces_message(image)
+        if error := _messages.too_large(message, info):
+            raise error
+        request = _messages.embed_request([message], self.options(raw))
+        try:
+            response = yield Call("Embed", request)
+        except FaceEmbeddingError as error:
+            raise _errors.of_only_face(error) from error
+        return _messages.embeddings(response.results[0])
+
+    def detect(self, image: bytes | RawFace) -> Operation[Detections]:
+        """Find the faces of one image."""
+        info = yield from self.known_info()
+        request = _messages.detect_request(image)
+        if error := _messages.too_large(request, info):
+            raise error
+        response = yield Call("Detect", request)
+        return _messages.detections(response)
+
     def known_info(self) -> Operation[ModelInfo]:
         """Return the description of the model, asked for once."""
         return self._info or (yield from self.model_info())
 
     def compare(
-        self, first: Face | Embedding, second: Face | Embedding, threshold: float | None
+        self,
+        first: Face | Embedding,
+        second: Face | Embedding,
+        threshold: float | None,
+        operating_point: str | None,
     ) -> Operation[Comparison]:
         """Compare two faces."""
-        request = _messages.compare_request(first, second, threshold, self._model)
+        request = _messages.compare_request(first, second, threshold, operating_point, self._model)
         response = yield Call("Compare", request)
         return _messages.comparison(response)
 

@@ -20,7 +20,14 @@ from face_embedding_client._operations import (
     StreamProgress,
     StreamRequests,
 )
-from face_embedding_client._types import Comparison, Embedding, Face, ModelInfo
+from face_embedding_client._types import (
+    Comparison,
+    Detections,
+    Embedding,
+    Face,
+    ModelInfo,
+    RawFace,
+)
 
 T = TypeVar("T")
 
@@ -47,16 +54,18 @@ class FaceEmbeddingClient:
         self._methods = {
             "Embed": self._stub.Embed,
             "Compare": self._stub.Compare,
+            "Detect": self._stub.Detect,
             "GetModelInfo": self._stub.GetModelInfo,
             "Check": health.Check,  # type: ignore[attr-defined]  # The typed stub lacks it.
         }
         self._operations = Operations(model)
 
     def embed(self, face: Face, *, raw: bool = False) -> Embedding:
-        """Embed one aligned face.
+        """Embed one face.
 
         Args:
-            face: the bytes of a JPEG or PNG file, or pixels.
+            face: an aligned face, which is the bytes of a JPEG, PNG or WebP file or pixels; or a
+                `Photograph`, which the server aligns.
             raw: keep the values as the network gave them instead of dividing by their norm.
         """
         return self._run(self._operations.embed(face, raw))
@@ -64,7 +73,7 @@ class FaceEmbeddingClient:
     def embed_many(
         self, faces: Iterable[Face], *, raw: bool = False
     ) -> list[Embedding | FaceEmbeddingError]:
-        """Embed aligned faces in as few calls as the server's limits allow.
+        """Embed faces in as few calls as the server's limits allow.
 
         Returns:
             For each face, in order, its embedding, or the error that there is instead.
@@ -74,7 +83,7 @@ class FaceEmbeddingClient:
     def embed_stream(
         self, faces: Iterable[tuple[str, Face]], *, raw: bool = False
     ) -> Iterator[tuple[str, Embedding | FaceEmbeddingError]]:
-        """Embed any number of aligned faces, each with an id of the caller's choice.
+        """Embed any number of faces, each with an id of the caller's choice.
 
         Faces are taken as the server has room for them, by another thread. Yields each id with
         its embedding, or the error that there is instead, in the order in which they are done. If
@@ -103,21 +112,47 @@ class FaceEmbeddingClient:
         if made.failure:
             raise made.failure
 
+    def embed_faces(self, image: bytes | RawFace, *, raw: bool = False) -> list[Embedding]:
+        """Embed all faces of one image, those with larger boxes first.
+
+        They are at most `ModelInfo.max_faces_per_request`; an image without any is refused.
+
+        Args:
+            image: the bytes of a JPEG, PNG or WebP file, or pixels.
+            raw: keep the values as the network gave them instead of dividing by their norm.
+        """
+        return self._run(self._operations.embed_faces(image, raw))
+
+    def detect(self, image: bytes | RawFace) -> Detections:
+        """Find the faces of one image, without embedding them. None is no error.
+
+        Args:
+            image: the bytes of a JPEG, PNG or WebP file, or pixels.
+        """
+        return self._run(self._operations.detect(image))
+
     def compare(
         self,
         first: Face | Embedding,
         second: Face | Embedding,
         *,
         threshold: float | None = None,
+        operating_point: str | None = None,
     ) -> Comparison:
         """Compare two faces, each an image or an embedding from an earlier call.
 
         Args:
             first: one side.
             second: the other side.
-            threshold: the cosine similarity from which they match; none, no decision.
+            threshold: the cosine similarity from which they match.
+            operating_point: instead of a threshold, the name of one that the server's calibration
+                has, as `ModelInfo.operating_points` lists them. With neither there is no decision.
+
+        Raises:
+            ValueError: if both a threshold and an operating point are given.
         """
-        return self._run(self._operations.compare(first, second, threshold))
+        operation = self._operations.compare(first, second, threshold, operating_point)
+        return self._run(operation)
 
     def model_info(self) -> ModelInfo:
         """Describe the served model."""

@@ -1,15 +1,17 @@
 """What goes into the client and what comes out."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+Point: TypeAlias = tuple[float, float]
+
 
 @dataclass(frozen=True)
 class RawFace:
-    """An aligned face as pixels.
+    """An image as pixels: an aligned face or, inside a `Photograph`, one that shows a face.
 
     Args:
         pixels: uint8 `[height, width, 3]`, rows from the top, 0 to 255.
@@ -20,8 +22,102 @@ class RawFace:
     channel_order: Literal["RGB", "BGR"]
 
 
-# An aligned face: the bytes of a JPEG or PNG file, or pixels.
-Face = bytes | RawFace
+@dataclass(frozen=True)
+class Landmarks:
+    """The five landmarks of a face, as (x, y) in pixels from the left and from the top.
+
+    Left and right are those of the viewer, and the image is as viewers show it, upright. The order
+    is the usual one of detectors, so that `Landmarks(*points)` takes their five points.
+
+    Args:
+        left_eye: the eye on the left of the image.
+        right_eye: the eye on the right of the image.
+        nose: the tip of the nose.
+        left_mouth: the corner of the mouth on the left of the image.
+        right_mouth: the corner of the mouth on the right of the image.
+    """
+
+    left_eye: Point
+    right_eye: Point
+    nose: Point
+    left_mouth: Point
+    right_mouth: Point
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """An image with a face in it that the server has to align.
+
+    Args:
+        image: the bytes of a JPEG, PNG or WebP file, or pixels.
+        landmarks: where the face is; without them the server finds it.
+        select: what to do with several faces: refuse the image (`only`), or take the one with the
+            largest box (`largest`). It has no effect with landmarks. For all faces of an image
+            there is the client's `embed_faces`.
+    """
+
+    image: bytes | RawFace
+    landmarks: Landmarks | None = None
+    select: Literal["only", "largest"] = "only"
+
+
+# An aligned face, which is the bytes of a JPEG, PNG or WebP file or pixels; or a photograph.
+Face = bytes | RawFace | Photograph
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in an image, in pixels. It may reach beyond the image."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A face that the server found.
+
+    Args:
+        box: where it is.
+        landmarks: its landmarks.
+        score: how sure the detector is, from 0 to 1.
+    """
+
+    box: Box
+    landmarks: Landmarks
+    score: float
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The faces of an image.
+
+    Args:
+        faces: those with larger boxes first; there may be none.
+        width: the width of the image in pixels, as viewers show it.
+        height: the height of the image in pixels, as viewers show it.
+    """
+
+    faces: tuple[Detection, ...]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class FaceWarning:
+    """Something that makes an embedding less trustworthy.
+
+    Args:
+        reason: the name of a `WarningReason` of the contract without its prefix, such as `BLURRED`.
+        value: what was measured, in the unit that the contract gives for the reason.
+        limit: the limit that the value is beyond.
+    """
+
+    reason: str
+    value: float
+    limit: float
 
 
 @dataclass(frozen=True)
@@ -32,11 +128,28 @@ class Embedding:
         values: float32 `[size]`; of length 1 unless the raw values were asked for.
         norm: the L2 norm before normalisation.
         space: the embedding space. Only embeddings of one space can be compared.
+        detection: the face, if the server found it in a photograph.
+        warnings: what makes the embedding less trustworthy.
     """
 
     values: NDArray[np.float32]
     norm: float
     space: str
+    detection: Detection | None = None
+    warnings: tuple[FaceWarning, ...] = ()
+
+
+@dataclass(frozen=True)
+class PreparedFace:
+    """How one face of a comparison was prepared.
+
+    Args:
+        detection: the face, if the server found it in a photograph.
+        warnings: what makes its embedding less trustworthy.
+    """
+
+    detection: Detection | None
+    warnings: tuple[FaceWarning, ...]
 
 
 @dataclass(frozen=True)
@@ -45,15 +158,39 @@ class Comparison:
 
     Args:
         cosine_similarity: from -1 to 1.
-        match: whether it reaches the threshold; None if there was none.
-        threshold: the threshold, if there was one.
+        match: whether it reaches the threshold; None if undecided or without a criterion.
+        threshold: the threshold that was decided by, if there was one.
         space: the embedding space of the comparison.
+        decision: `MATCH`, `NO_MATCH`, `UNDECIDED`, or None without a criterion. Undecided is what
+            is too close to the threshold of an operating point.
+        expected_false_match_rate: the share of pairs of different people that match at this
+            threshold; None without an operating point.
+        first: how the first face was prepared; None if it was given as an embedding.
+        second: how the second face was prepared; None if it was given as an embedding.
     """
 
     cosine_similarity: float
     match: bool | None
     threshold: float | None
     space: str
+    decision: str | None
+    expected_false_match_rate: float | None
+    first: PreparedFace | None
+    second: PreparedFace | None
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A calibrated threshold; the fields are those of the contract's `OperatingPoint`."""
+
+    name: str
+    threshold: float
+    threshold_low: float
+    threshold_high: float
+    false_match_rate: float
+    false_match_rate_high: float
+    false_non_match_rate: float
+    false_non_match_rate_high: float
 
 
 @dataclass(frozen=True)
@@ -95,4 +232,7 @@ class ModelInfo:
     max_message_bytes: int
     max_encoded_bytes: int
     max_stream_in_flight: int
+    max_image_pixels: int
     drift: Drift | None
+    detector: str
+    operating_points: tuple[OperatingPoint, ...]

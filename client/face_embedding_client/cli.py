@@ -1,7 +1,7 @@
 """The command `face-embedding`.
 
-Exit status: 0 for success, 1 if the answer is no (not serving, no match, a face that was refused),
-2 for an error.
+Exit status: 0 for success, 1 if the answer is no (not serving, no match, undecided, no face, a file
+that was refused), 2 for an error.
 """
 
 import argparse
@@ -9,14 +9,17 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
-from face_embedding_client import Embedding, Face, FaceEmbeddingClient, FaceEmbeddingError
+from face_embedding_client import _output_cli as output
+from face_embedding_client._embed_cli import embed, face_of
+from face_embedding_client._errors import FaceEmbeddingError
+from face_embedding_client._faces_cli import faces
+from face_embedding_client._matrix_cli import matrix
+from face_embedding_client._sync import FaceEmbeddingClient
+from face_embedding_client._types import Comparison, PreparedFace
 
 EXIT_NO = 1
 EXIT_ERROR = 2
@@ -29,10 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if getattr(options, "select", None) and not options.detect:
+        parser.error("--select needs --detect")
     try:
         with FaceEmbeddingClient(options.address, timeout_s=options.timeout) as client:
             status: int = options.run(client, options)
-    except (FaceEmbeddingError, OSError) as error:
+    except (FaceEmbeddingError, OSError, output.UsageError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return EXIT_ERROR
     return status
@@ -57,16 +62,44 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    embed = add("embed", _embed, "embed aligned faces in JPEG or PNG files")
-    embed.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    embed.add_argument("--output", type=Path, help="write names and embeddings to this .npz file")
-    compare = add("compare", _compare, "compare two aligned faces (exit status 1: no match)")
-    compare.add_argument("first", type=Path, metavar="A")
-    compare.add_argument("second", type=Path, metavar="B")
-    compare.add_argument("--threshold", type=float, help="cosine similarity from which they match")
+    command = add("embed", embed, "embed faces in JPEG, PNG or WebP files")
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    _add_detection(command, "only", "largest", "all")
+    command.add_argument("--output", type=Path, help="write names and embeddings to this .npz file")
+    command = add("compare", _compare, "compare two faces (exit status 1: no match, or undecided)")
+    command.add_argument("first", type=Path, metavar="A")
+    command.add_argument("second", type=Path, metavar="B")
+    _add_detection(command, "only", "largest")
+    criterion = command.add_mutually_exclusive_group()
+    criterion.add_argument(
+        "--threshold", type=float, help="cosine similarity from which they match"
+    )
+    criterion.add_argument(
+        "--operating-point", metavar="NAME", help="a threshold that 'info' shows as calibrated"
+    )
+    command = add("faces", faces, "find the faces of photographs (exit status 1: no face)")
+    command.add_argument("files", nargs="+", type=Path, metavar="PHOTO")
+    command.add_argument("--draw", type=Path, help="draw the faces of one photograph to this .png")
+    command = add("matrix", matrix, "compare all pairs of faces")
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    _add_detection(command, "only", "largest")
+    command.add_argument("--output", type=Path, help="draw a heat map to this .png file")
     add("info", _info, "describe the served model")
     add("health", _health, "check that the server is SERVING (exit status 1 if not)")
     return parser
+
+
+def _add_detection(command: argparse.ArgumentParser, *selections: str) -> None:
+    command.add_argument(
+        "--detect",
+        action="store_true",
+        help="the files are photographs, whose faces are found first, and no aligned faces",
+    )
+    command.add_argument(
+        "--select",
+        choices=selections,
+        help="which faces of a photograph; 'only' refuses several (default with --detect: only)",
+    )
 
 
 def _seconds(text: str) -> float:
@@ -76,92 +109,43 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _embed(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
-    files: list[Path] = options.files
-    outcomes: dict[int, Embedding | FaceEmbeddingError | OSError] = {}
-    if options.output:
-        _check_output(options.output)
-
-    def faces() -> Iterator[tuple[str, Face]]:
-        for number, file in enumerate(files):
-            try:
-                face = file.read_bytes()
-            except OSError as error:
-                outcomes[number] = error
-            else:
-                yield str(number), face
-
-    quiet = None if sys.stderr.isatty() else True
-    with tqdm(total=len(files), unit="face", disable=quiet, leave=False) as bar:
-        for number, outcome in client.embed_stream(faces()):
-            outcomes[int(number)] = outcome
-            bar.update()
-    embeddings = {n: o for n, o in sorted(outcomes.items()) if isinstance(o, Embedding)}
-    rows = [_embed_row(str(file), outcomes[n], options) for n, file in enumerate(files)]
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        _print_rows(rows)
-    if options.output:
-        size = client.model_info().embedding_size
-        values = [embedding.values for embedding in embeddings.values()]
-        np.savez(
-            options.output,
-            names=np.array([str(files[number]) for number in embeddings], np.str_),
-            embeddings=np.array(values, np.float32).reshape(-1, size),
-        )
-        print(f"{len(embeddings)} of {len(files)} embeddings in {options.output}", file=sys.stderr)
-    return 0 if len(embeddings) == len(files) else EXIT_NO
-
-
-def _check_output(output: Path) -> None:
-    """Refuse, before any work, a file that could not be written after it."""
-    if output.suffix != ".npz":
-        raise OSError(f"the output {output} has to end with .npz")
-    if not os.access(output.parent, os.W_OK):
-        raise OSError(f"the folder of {output} does not exist or cannot be written")
-
-
-def _embed_row(
-    name: str,
-    outcome: Embedding | FaceEmbeddingError | OSError,
-    options: argparse.Namespace,
-) -> dict[str, Any]:
-    if isinstance(outcome, OSError):
-        message = f"cannot be read: {outcome.strerror}"
-        return {"name": name, "error": {"reason": "FILE_UNREADABLE", "message": message}}
-    if isinstance(outcome, FaceEmbeddingError):
-        return {"name": name, "error": {"reason": outcome.reason, "message": outcome.message}}
-    row = {"name": name, "norm": outcome.norm, "space": outcome.space}
-    return row if options.output else row | {"values": outcome.values.tolist()}
-
-
-def _print_rows(rows: list[dict[str, Any]]) -> None:
-    for row in rows:
-        if "error" in row:
-            print(f"{row['name']}: {row['error']['message']}", file=sys.stderr)
-        else:
-            start = " ".join(f"{value:+.4f}" for value in row.get("values", [])[:4])
-            print(f"{row['name']}: norm {row['norm']:.3f} {start}{' …' if start else ''}")
-
-
 def _compare(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     result = client.compare(
-        options.first.read_bytes(), options.second.read_bytes(), threshold=options.threshold
+        face_of(options.first, options),
+        face_of(options.second, options),
+        threshold=options.threshold,
+        operating_point=options.operating_point,
     )
-    decision = {None: "UNSPECIFIED", True: "MATCH", False: "NO_MATCH"}[result.match]
     if options.json:
         facts = {
             "cosine_similarity": result.cosine_similarity,
-            "decision": decision,
+            "decision": result.decision or "UNSPECIFIED",
             "threshold": result.threshold,
+            "expected_false_match_rate": result.expected_false_match_rate,
             "space": result.space,
+            "first": _prepared(result.first),
+            "second": _prepared(result.second),
         }
         print(json.dumps(facts, indent=2))
     else:
-        verdict = {None: "", True: ": match", False: ": no match"}[result.match]
-        print(f"cosine similarity {result.cosine_similarity:.4f}{verdict}")
-    return EXIT_NO if result.match is False else 0
+        print(f"cosine similarity {result.cosine_similarity:.4f}{_verdict(result)}")
+        for file, prepared in ((options.first, result.first), (options.second, result.second)):
+            output.print_warnings(str(file), prepared.warnings if prepared else ())
+    return 0 if result.decision in (None, "MATCH") else EXIT_NO
+
+
+def _prepared(prepared: PreparedFace | None) -> dict[str, Any] | None:
+    return None if prepared is None else output.preparation_row(prepared)
+
+
+def _verdict(result: Comparison) -> str:
+    if result.decision is None:
+        return ""
+    verdict = f": {result.decision.replace('_', ' ').lower()}"
+    if result.threshold is None or result.expected_false_match_rate is None:
+        return verdict
+    rate = f"expected false match rate {result.expected_false_match_rate:.3g}"
+    return f"{verdict} (threshold {result.threshold:.4f}, {rate})"
 
 
 def _info(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
@@ -169,9 +153,20 @@ def _info(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(facts, indent=2))
     else:
+        points = facts.pop("operating_points")
         for name, value in facts.items():
             print(f"{name.replace('_', ' '):<24} {value}")
+        for point in points:
+            print(f"{'operating point':<24} {_point_words(point)}")
     return 0
+
+
+def _point_words(point: dict[str, Any]) -> str:
+    return (
+        "{name}: threshold {threshold:.4f} ({threshold_low:.4f} to {threshold_high:.4f}), "
+        "false match rate {false_match_rate:.3g} (at most {false_match_rate_high:.3g}), "
+        "false non-match rate {false_non_match_rate:.3g} (at most {false_non_match_rate_high:.3g})"
+    ).format(**point)
 
 
 def _health(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:

@@ -43,11 +43,16 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
-    """The embedding: its name in the checkpoint and in the IR, and its number of values."""
+    """The embedding: its name in the checkpoint and in the IR, and its number of values.
+
+    `min_norm` is the least norm that the trained weights give a raw embedding of an aligned face;
+    None where it was not measured.
+    """
 
     mxnet_name: str
     ir_name: str
     size: int
+    min_norm: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from face_embedding_server.images import Face
+from face_embedding_server.image_headers import ImageSize
+from face_embedding_server.images import Image
 
 Points = NDArray[np.float64]
 
@@ -24,21 +25,30 @@ TEMPLATE: Points = np.array(
         (70.7299, 92.2041),
     ]
 )
+# A face that is larger than this many times the aligned one is shrunk by area before it is warped:
+# the warp alone looks at four pixels for each of its own, and would leave out what is between.
+_MAX_WARP_SHRINKAGE = 4.0
 
 
-def align(photograph_bgr: Face, landmarks: Points) -> Face:
+def align(photograph_bgr: Image, landmarks: Points, size: ImageSize) -> Image:
     """Warp a photograph so that its landmarks come to lie on the template.
 
     Args:
         photograph_bgr: uint8 HWC, of any size.
         landmarks: `[5, 2]`, x and y in pixels, in the order of `TEMPLATE`.
+        size: the size of the aligned face.
 
     Returns:
-        The aligned face, uint8 `[112, 112, 3]`, channels as in the photograph.
+        The aligned face, uint8 `[height, width, 3]`, channels as in the photograph; black where the
+        photograph does not reach.
     """
-    transform = similarity_transform(landmarks, TEMPLATE)
-    side = (TEMPLATE_SIDE, TEMPLATE_SIDE)
-    return cv2.warpAffine(photograph_bgr, transform, side).astype(np.uint8, copy=False)
+    target = TEMPLATE * (size.width / TEMPLATE_SIDE, size.height / TEMPLATE_SIDE)
+    transform = similarity_transform(landmarks, target)
+    shrinkage = 1 / np.sqrt(np.linalg.det(transform[:, :2]))
+    if shrinkage > _MAX_WARP_SHRINKAGE:
+        photograph_bgr, transform = _shrunk(photograph_bgr, transform, shrinkage, size)
+    warped = cv2.warpAffine(photograph_bgr, transform, (size.width, size.height))
+    return warped.astype(np.uint8, copy=False)
 
 
 def similarity_transform(source: Points, target: Points) -> Points:
@@ -63,3 +73,27 @@ def similarity_transform(source: Points, target: Points) -> Points:
     scale = (singular @ signs) / centred.var(axis=0).sum()
     shift = target_mean - scale * rotation @ source_mean
     return np.column_stack([scale * rotation, shift])
+
+
+def _shrunk(
+    photograph_bgr: Image, transform: Points, shrinkage: float, size: ImageSize
+) -> tuple[Image, Points]:
+    """Return the part of a photograph that a transform shows, shrunk, and the transform for it."""
+    corners = np.array([(0, 0), (size.width, 0), (0, size.height), (size.width, size.height)])
+    linear, shift = transform[:, :2], transform[:, 2]
+    seen = (corners - shift) @ np.linalg.inv(linear).T
+    limits = (photograph_bgr.shape[1], photograph_bgr.shape[0])
+    margin = 2 * shrinkage
+    left, top = np.clip(np.floor(seen.min(axis=0) - margin), 0, limits).astype(int)
+    right, bottom = np.clip(np.ceil(seen.max(axis=0) + margin), 0, limits).astype(int)
+    part = photograph_bgr[top:bottom, left:right]
+    if part.size == 0:
+        return photograph_bgr, transform
+    width, height = (max(1, round(side / shrinkage)) for side in (right - left, bottom - top))
+    factors = np.array([(right - left) / width, (bottom - top) / height])
+    # Pixels are areas: the centre of the first one is at 0, so its edge is at -1/2.
+    origin = np.array([left, top]) + (factors - 1) / 2
+    small = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+    return small.astype(np.uint8, copy=False), np.column_stack(
+        [linear * factors, linear @ origin + shift]
+    )

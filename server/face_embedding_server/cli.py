@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from face_embedding_models.errors import ModelError
 from face_embedding_models.store import Store
 from face_embedding_server import backends, models_cli, parity, settings
-from face_embedding_server.backends import BackendError
-from face_embedding_server.images import FaceReader
-from face_embedding_server.parity import ParityInputError, Report
+from face_embedding_server.errors import OperatorError
+from face_embedding_server.evaluation import cli as evaluation_cli
+from face_embedding_server.faces import FaceReader
+from face_embedding_server.parity import Report
 from face_embedding_server.sample_faces import sample_faces
-from face_embedding_server.settings import Settings, SettingsError
+from face_embedding_server.settings import Settings
 
 if TYPE_CHECKING:
     from face_embedding_server.serving import ServedModel
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)
-    except (ModelError, SettingsError, BackendError, ParityInputError) as error:
+    except (ModelError, OperatorError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return EXIT_ERROR
     return status
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--images", type=Path, help="a folder of aligned faces; default: drawn ones")
     models_cli.add_common_options(check)
     check.set_defaults(run=_parity)
+    evaluation_cli.add_commands(commands)
     return parser
 
 

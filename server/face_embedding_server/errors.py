@@ -19,8 +19,17 @@ _CODES = {
     pb.ERROR_REASON_MODEL_UNKNOWN: grpc.StatusCode.NOT_FOUND,
     pb.ERROR_REASON_MODEL_LOADING: grpc.StatusCode.UNAVAILABLE,
     pb.ERROR_REASON_STOPPING: grpc.StatusCode.UNAVAILABLE,
+    pb.ERROR_REASON_NO_DETECTOR: grpc.StatusCode.FAILED_PRECONDITION,
+    pb.ERROR_REASON_OPERATING_POINT_UNKNOWN: grpc.StatusCode.NOT_FOUND,
     pb.ERROR_REASON_INTERNAL: grpc.StatusCode.INTERNAL,
 }
+
+
+class OperatorError(Exception):
+    """A command cannot do what it was told; the message says why and what to do.
+
+    Base of every such error but those about model files, which are `ModelError`.
+    """
 
 
 class Refusal(Exception):

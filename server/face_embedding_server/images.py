@@ -1,6 +1,6 @@
-"""From the faces of a request to pixels.
+"""From the images of a request to pixels.
 
-Here the one form that faces have inside the server is made: uint8, HWC, channels **BGR**, as
+Here the one form that images have inside the server is made: uint8, HWC, channels **BGR**, as
 OpenCV decodes images.
 """
 
@@ -11,63 +11,63 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_models.manifest import Input
 from face_embedding_server import image_headers
 from face_embedding_server.errors import Refusal
-from face_embedding_server.image_headers import UnreadableImageError
+from face_embedding_server.image_headers import ImageSize, UnreadableImageError
 
-Face = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 DEFAULT_MAX_ENCODED_BYTES = 10 << 20
+DEFAULT_MAX_IMAGE_PIXELS = 50_000_000
 _CHANNELS = 3
+# What makes an image of each EXIF orientation upright: whether to transpose it, and then the code
+# of `cv2.flip`: 0 upside down, 1 left to right, -1 both.
+_ORIENTATIONS = {
+    2: (False, 1),
+    3: (False, -1),
+    4: (False, 0),
+    5: (True, None),
+    6: (True, 1),
+    7: (True, -1),
+    8: (True, 0),
+}
 
 
 @dataclass(frozen=True)
-class FaceReader:
-    """Reads faces of one size.
+class ImageReader:
+    """Reads images within limits.
 
     Args:
-        width: the width of an aligned face in pixels.
-        height: its height in pixels.
         max_encoded_bytes: the most bytes of an encoded image.
+        max_pixels: the most pixels of an image.
     """
 
-    width: int
-    height: int
-    max_encoded_bytes: int
+    max_encoded_bytes: int = DEFAULT_MAX_ENCODED_BYTES
+    max_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
 
-    @classmethod
-    def of(cls, size: Input, max_encoded_bytes: int = DEFAULT_MAX_ENCODED_BYTES) -> "FaceReader":
-        """Return a reader of a network's aligned faces."""
-        return cls(size.width, size.height, max_encoded_bytes)
+    def read(
+        self, message: pb.Face | pb.DetectRequest, only_size: ImageSize | None = None
+    ) -> Image:
+        """Return the image of a message as uint8 `[height, width, 3]`, BGR.
 
-    def read(self, face: pb.Face) -> Face:
-        """Return a face as uint8 `[height, width, 3]`, BGR.
+        Args:
+            message: has an image.
+            only_size: the only size that is taken, that of an aligned face; None takes any.
 
         Raises:
-            Refusal: if the face lacks something, is damaged or has another size.
+            Refusal: if there is no image, or it is damaged or has the wrong size.
         """
-        if face.WhichOneof("preparation") is None:
-            raise Refusal(
-                pb.ERROR_REASON_FIELD_MISSING,
-                "say how the face is prepared: set 'aligned' if the image is the aligned face",
-                "preparation",
-            )
-        image = face.WhichOneof("image")
+        image = message.WhichOneof("image")
         if image == "raw":
-            return self._read_raw(face.raw)
+            return self._read_raw(message.raw, only_size)
         if image == "encoded":
-            return self.decode(face.encoded)
+            return self.decode(message.encoded, only_size)
         raise Refusal(
-            pb.ERROR_REASON_FIELD_MISSING, "the face has no image: set 'encoded' or 'raw'", "image"
+            pb.ERROR_REASON_FIELD_MISSING, "there is no image: set 'encoded' or 'raw'", "image"
         )
 
-    def decode(self, data: bytes) -> Face:
-        """Return the face in a JPEG or PNG file as uint8 `[height, width, 3]`, BGR.
-
-        Raises:
-            Refusal: if the file is too large, damaged, of another format or another size.
-        """
+    def decode(self, data: bytes, only_size: ImageSize | None = None) -> Image:
+        """Return the image in a JPEG, PNG or WebP file; see `read`."""
         if len(data) > self.max_encoded_bytes:
             raise Refusal(
                 pb.ERROR_REASON_IMAGE_TOO_LARGE,
@@ -76,20 +76,20 @@ class FaceReader:
             )
         # An image of another size is never decoded.
         try:
-            size = image_headers.read_size(data)
+            self._check_size(image_headers.read_size(data), only_size, "encoded")
         except UnreadableImageError as error:
             raise _unreadable(str(error)) from error
-        self._check_size(size.width, size.height, "encoded")
         try:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            pixels = _decoded(data)
         except cv2.error as error:
             raise _unreadable("is damaged") from error
         if pixels is None:
             raise _unreadable("is damaged or cut short")
-        self._check_size(pixels.shape[1], pixels.shape[0], "encoded")
+        # Now upright, which may have changed it.
+        self._check_size(ImageSize(pixels.shape[1], pixels.shape[0]), only_size, "encoded")
         return pixels.astype(np.uint8, copy=False)
 
-    def _read_raw(self, raw: pb.RawImage) -> Face:
+    def _read_raw(self, raw: pb.RawImage, only_size: ImageSize | None) -> Image:
         if raw.channel_order not in (pb.CHANNEL_ORDER_RGB, pb.CHANNEL_ORDER_BGR):
             raise Refusal(
                 pb.ERROR_REASON_CHANNEL_ORDER,
@@ -104,24 +104,48 @@ class FaceReader:
                 f"there are {len(raw.data):,}",
                 "raw.data",
             )
-        self._check_size(raw.width, raw.height, "raw")
+        self._check_size(ImageSize(raw.width, raw.height), only_size, "raw")
+        if not expected:
+            raise Refusal(pb.ERROR_REASON_RAW_SIZE, "the image has no pixels", "raw")
         pixels = np.frombuffer(raw.data, np.uint8).reshape(raw.height, raw.width, _CHANNELS)
         if raw.channel_order == pb.CHANNEL_ORDER_RGB:
             return swap_red_and_blue(pixels)
         return pixels
 
-    def _check_size(self, width: int, height: int, field: str) -> None:
-        if (width, height) != (self.width, self.height):
+    def _check_size(self, size: ImageSize, only_size: ImageSize | None, field: str) -> None:
+        if only_size and size != only_size:
             raise Refusal(
                 pb.ERROR_REASON_IMAGE_SIZE,
-                f"the image is {width}×{height} pixels and an aligned face is "
-                f"{self.width}×{self.height}: align the face by its five landmarks to the "
+                f"the image is {size.width}×{size.height} pixels and an aligned face is "
+                f"{only_size.width}×{only_size.height}: have the server find the face "
+                f"('detect'), give its 'landmarks', or align it by its five landmarks to the "
                 f"ArcFace template; resizing the photograph is not enough",
+                field,
+            )
+        if size.width * size.height > self.max_pixels:
+            raise Refusal(
+                pb.ERROR_REASON_IMAGE_TOO_LARGE,
+                f"the image has {size.width}×{size.height} pixels, at most {self.max_pixels:,} "
+                f"are taken",
                 field,
             )
 
 
-def swap_red_and_blue(pixels: Face) -> Face:
+def _decoded(data: bytes) -> Image | None:
+    """Return an image file's pixels, upright."""
+    encoded = np.frombuffer(data, np.uint8)
+    if not image_headers.is_webp(data):
+        return cv2.imdecode(encoded, cv2.IMREAD_COLOR)  # type: ignore[return-value]  # it is uint8
+    # Whether OpenCV applies the orientation of WebP depends on its version.
+    pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        return None
+    transposed, flip = _ORIENTATIONS.get(image_headers.webp_orientation(data), (False, None))
+    upright = cv2.transpose(pixels) if transposed else pixels
+    return cv2.flip(upright, flip) if flip is not None else upright  # type: ignore[return-value]
+
+
+def swap_red_and_blue(pixels: Image) -> Image:
     """Return the pixels with their channels in reverse order, BGR for RGB and the other way."""
     return np.ascontiguousarray(pixels[..., ::-1])
 
@@ -129,6 +153,6 @@ def swap_red_and_blue(pixels: Face) -> Face:
 def _unreadable(what: str) -> Refusal:
     return Refusal(
         pb.ERROR_REASON_IMAGE_UNREADABLE,
-        f"the image {what}; send the bytes of a whole JPEG or PNG file",
+        f"the image {what}; send the bytes of a whole JPEG, PNG or WebP file",
         "encoded",
     )

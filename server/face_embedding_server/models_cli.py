@@ -16,7 +16,7 @@ from face_embedding_models.manifest import Manifest
 from face_embedding_models.precision import PRECISIONS, REFERENCE
 from face_embedding_models.store import ORIGIN_NOTES, Store, StoredModel
 from face_embedding_server import settings
-from face_embedding_server.images import FaceReader
+from face_embedding_server.faces import FaceReader
 from face_embedding_server.parity import read_faces
 
 

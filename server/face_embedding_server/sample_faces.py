@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from face_embedding_server.images import Face
+from face_embedding_server.images import Image
 
 # Skin, background and shirt as BGR, and the positions that make one face differ from another.
 _PALETTE = (
@@ -28,7 +28,7 @@ class NamedFace:
     """An aligned face, uint8 HWC BGR, and what to call it in a report."""
 
     name: str
-    pixels_bgr: Face
+    pixels_bgr: Image
 
 
 def sample_faces(width: int, height: int) -> list[NamedFace]:
@@ -39,7 +39,7 @@ def sample_faces(width: int, height: int) -> list[NamedFace]:
     ]
 
 
-def _draw(number: int, width: int, height: int) -> Face:
+def _draw(number: int, width: int, height: int) -> Image:
     skin, background, shirt = (np.array(colour, np.float64) for colour in _PALETTE[number])
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     x, y = x / width, y / height
@@ -55,7 +55,7 @@ def _draw(number: int, width: int, height: int) -> Face:
         image[_ellipse(x, y, eye_x, eye_y, 0.03, 0.03)] = background * 0.5
     image[_ellipse(x, y, 0.5, 0.64, 0.04 + 0.01 * (number % 3), 0.05)] *= 0.85
     image[_ellipse(x, y, 0.5, mouth_y, 0.12 + 0.02 * (number % 3), 0.03)] = (70, 60, 160)
-    pixels: Face = np.clip(image, 0, 255).round().astype(np.uint8)
+    pixels: Image = np.clip(image, 0, 255).round().astype(np.uint8)
     return pixels
 
 

@@ -12,16 +12,14 @@ from grpc_reflection.v1alpha import reflection
 from face_embedding_models.store import Store
 from face_embedding_server import service, serving
 from face_embedding_server.calls import Calls
-from face_embedding_server.machine import available_cpus
 from face_embedding_server.service import FaceEmbeddingService
 from face_embedding_server.serving import ModelHost, ServedModel
 from face_embedding_server.settings import Settings, SettingsError
+from face_embedding_server.workers import Workers
 
 _HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _WHOLE_SERVER = ""
 _HANDLERS = 128
-# Two for each stream of the engine, so that none waits for the next face.
-_WORKERS_PER_CPU = 2
 _LAST_GRACE_S = 0.2
 
 
@@ -36,7 +34,7 @@ class Server:
         # Non-blocking: a watcher does not occupy a thread.
         self._health = HealthServicer(experimental_non_blocking=True)
         self._model: ServedModel | None = None
-        self._workers = ThreadPoolExecutor(_WORKERS_PER_CPU * available_cpus(), "worker")
+        self._workers = Workers()
         self._server = grpc.server(
             ThreadPoolExecutor(_HANDLERS, "handler"),
             options=[
@@ -84,7 +82,7 @@ class Server:
         self._calls.finish(self._settings.grace_s)
         # What is left are refusals under way, and callers who watch health for ever.
         self._server.stop(_LAST_GRACE_S).wait()
-        self._workers.shutdown(wait=False)
+        self._workers.close()
         if self._model is not None:
             self._model.backend.close()
 

@@ -4,24 +4,25 @@ Requests arrive as bytes and are parsed here, so that bytes that are no request 
 contract like any other mistake.
 """
 
-import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_server import calls, embeddings, errors
+from face_embedding_server import calls, embeddings, errors, faces
 from face_embedding_server.calls import Calls
+from face_embedding_server.detectors import Detection
 from face_embedding_server.embeddings import Vector, cosine_similarity
 from face_embedding_server.errors import Refusal
-from face_embedding_server.serving import ModelHost, ServedModel
+from face_embedding_server.serving import EmbeddedFace, ModelHost, ServedModel
 from face_embedding_server.settings import Settings
 from face_embedding_server.streaming import Stream
+from face_embedding_server.workers import Workers
 
 NAME = pb.DESCRIPTOR.services_by_name["FaceEmbeddingService"].full_name
 
@@ -37,12 +38,10 @@ class FaceEmbeddingService:
         host: knows the model.
         calls: counts the calls.
         settings: the limits.
-        workers: threads that embed the faces of one call at the same time.
+        workers: threads that take the faces of one call at the same time.
     """
 
-    def __init__(
-        self, host: ModelHost, calls: Calls, settings: Settings, workers: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, host: ModelHost, calls: Calls, settings: Settings, workers: Workers) -> None:
         self._host = host
         self._calls = calls
         self._settings = settings
@@ -53,6 +52,7 @@ class FaceEmbeddingService:
         methods = {
             "Embed": self._unary(pb.EmbedRequest, self._embed),
             "Compare": self._unary(pb.CompareRequest, self._compare),
+            "Detect": self._unary(pb.DetectRequest, self._detect),
             "GetModelInfo": self._unary(pb.GetModelInfoRequest, self._get_model_info),
             "EmbedStream": grpc.stream_stream_rpc_method_handler(
                 self._embed_stream, response_serializer=_serialize
@@ -80,14 +80,17 @@ class FaceEmbeddingService:
         self._check_count(len(request.faces))
         embeddings.check_normalization(request.normalization)
         if len(request.faces) == 1:
+            face = request.faces[0]
             try:
-                results = [_embed(model, request.faces[0], request.normalization)]
+                result = self._workers.run(face, _embed, model, face, request.normalization)
             except Refusal as refusal:
                 raise _in_face(refusal, 0) from refusal
-        else:
-            answer = functools.partial(_embed_or_error, model, request.normalization)
-            results = list(self._workers.map(answer, request.faces, range(len(request.faces))))
-        return pb.EmbedResponse(results=results)
+            return pb.EmbedResponse(results=[result])
+        answers = [
+            self._workers.submit(face, _embed_or_error, model, face, request.normalization, index)
+            for index, face in enumerate(request.faces)
+        ]
+        return pb.EmbedResponse(results=[answer.result() for answer in answers])
 
     def _embed_stream(
         self, requests: Iterator[bytes], context: grpc.ServicerContext
@@ -116,51 +119,80 @@ class FaceEmbeddingService:
     def _read(self, requests: Iterator[bytes], stream: Stream[pb.EmbedStreamResponse]) -> None:
         """Take the items of a stream, as there is room, and have each answered by a worker."""
 
-        def answer(data: bytes) -> None:
-            stream.done(self._embed_item(data))
+        def answer(item: pb.EmbedStreamRequest) -> None:
+            stream.done(self._embed_item(item))
 
         try:
             for data in requests:
                 if not stream.take():
                     return
-                self._workers.submit(answer, data)
+                try:
+                    item = _parse(pb.EmbedStreamRequest, data)
+                except Refusal as refusal:
+                    stream.done(_stream_error("", refusal))
+                else:
+                    self._workers.submit(item.face, answer, item)
         except grpc.RpcError:
             stream.abandon()  # The caller is gone.
         else:
             stream.end()
 
-    def _embed_item(self, data: bytes) -> pb.EmbedStreamResponse:
-        item = pb.EmbedStreamRequest()
+    def _embed_item(self, item: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
         try:
-            item = _parse(pb.EmbedStreamRequest, data)
             model = self._host.get(item.model)
             if not item.HasField("face"):
                 raise Refusal(pb.ERROR_REASON_FIELD_MISSING, "the item has no face", "face")
             embeddings.check_normalization(item.normalization)
             result = _embed(model, item.face, item.normalization)
         except Exception as error:
-            result = pb.EmbedResult(error=errors.status_of(_refusal_of(error)))
+            return _stream_error(item.id, _refusal_of(error))
         return pb.EmbedStreamResponse(id=item.id, result=result)
 
     def _compare(self, request: pb.CompareRequest) -> pb.CompareResponse:
         """Compare two faces."""
         model = self._host.get(request.model)
-        threshold = request.threshold if request.HasField("threshold") else None
-        if threshold is not None and not -1 <= threshold <= 1:
-            raise Refusal(
-                pb.ERROR_REASON_THRESHOLD,
-                f"{threshold} is not a cosine similarity, which is a number from -1 to 1",
-                "threshold",
-            )
-        first = _side(model, request.first, "first")
-        second = _side(model, request.second, "second")
-        similarity = cosine_similarity(first, second)
-        return pb.CompareResponse(
-            cosine_similarity=similarity,
-            decision=_decide(similarity, threshold),
-            threshold=threshold,
-            space=model.space.id,
+        decide = _criterion(model, request)
+        first, second = (
+            self._side(model, side, name)
+            for name, side in (("first", request.first), ("second", request.second))
         )
+        similarity = cosine_similarity(first.vector, second.vector)
+        response = decide(similarity)
+        response.cosine_similarity = similarity
+        response.space = model.space.id
+        for side, prepared in (
+            (response.first, first.prepared),
+            (response.second, second.prepared),
+        ):
+            if prepared:
+                side.CopyFrom(prepared)
+        return response
+
+    def _side(self, model: ServedModel, side: pb.CompareSide, field: str) -> "_Side":
+        """Return the embedding of one side of a comparison."""
+        kind = side.WhichOneof("side")
+        try:
+            if kind == "face":
+                if side.face.detect.selection == pb.FACE_SELECTION_ALL:
+                    raise Refusal(
+                        pb.ERROR_REASON_FACE_SELECTION,
+                        "a comparison is of two faces: ask for the only one or the largest",
+                        "detect.selection",
+                    )
+                (face,) = self._workers.run(side.face, model.embed, side.face)
+                return _Side(face.raw, pb.PreparedFace(**_preparation(face)))
+            if kind == "embedding":
+                return _Side(model.space.vector(side.embedding))
+            raise Refusal(pb.ERROR_REASON_FIELD_MISSING, "give a face or an embedding")
+        except Refusal as refusal:
+            raise refusal.within(f"{field}.{kind}" if kind else field) from refusal
+
+    def _detect(self, request: pb.DetectRequest) -> pb.DetectResponse:
+        """Find faces."""
+        reader = self._host.get("").reader
+        photograph, found = self._workers.run_photograph(reader.detect, request)
+        height, width = photograph.shape[:2]
+        return pb.DetectResponse(detections=map(_detection, found), width=width, height=height)
 
     def _get_model_info(self, request: pb.GetModelInfoRequest) -> pb.GetModelInfoResponse:
         """Describe the served model."""
@@ -207,11 +239,18 @@ def _abort(context: grpc.ServicerContext, refusal: Refusal) -> NoReturn:
 
 
 def _embed(model: ServedModel, face: pb.Face, normalization: pb.Normalization) -> pb.EmbedResult:
-    return pb.EmbedResult(embedding=model.space.message(model.embed(face), normalization))
+    embedded = [
+        {"embedding": model.space.message(each.raw, normalization), **_preparation(each)}
+        for each in model.embed(face)
+    ]
+    if face.detect.selection == pb.FACE_SELECTION_ALL:
+        found = [pb.EmbeddedFace(**each) for each in embedded]
+        return pb.EmbedResult(faces=pb.EmbeddedFaces(faces=found))
+    return pb.EmbedResult(**embedded[0])
 
 
 def _embed_or_error(
-    model: ServedModel, normalization: pb.Normalization, face: pb.Face, index: int
+    model: ServedModel, face: pb.Face, normalization: pb.Normalization, index: int
 ) -> pb.EmbedResult:
     try:
         return _embed(model, face, normalization)
@@ -223,20 +262,57 @@ def _in_face(refusal: Refusal, index: int) -> Refusal:
     return refusal.within(f"faces[{index}]")
 
 
-def _side(model: ServedModel, side: pb.CompareSide, field: str) -> Vector:
-    """Return the embedding of one side of a comparison."""
-    try:
-        kind = side.WhichOneof("side")
-        if kind == "face":
-            return model.embed(side.face)
-        if kind == "embedding":
-            return model.space.vector(side.embedding)
-        raise Refusal(pb.ERROR_REASON_FIELD_MISSING, "give a face or an embedding")
-    except Refusal as refusal:
-        raise refusal.within(field) from refusal
+def _stream_error(item_id: str, refusal: Refusal) -> pb.EmbedStreamResponse:
+    return pb.EmbedStreamResponse(
+        id=item_id, result=pb.EmbedResult(error=errors.status_of(refusal))
+    )
 
 
-def _decide(similarity: float, threshold: float | None) -> pb.Decision:
-    if threshold is None:
-        return pb.DECISION_UNSPECIFIED
-    return pb.DECISION_MATCH if similarity >= threshold else pb.DECISION_NO_MATCH
+def _preparation(face: EmbeddedFace) -> dict[str, Any]:
+    """Return the fields that say how a face was prepared."""
+    fields: dict[str, Any] = {"warnings": face.warnings} if face.warnings else {}
+    return fields | ({"detection": _detection(face.detection)} if face.detection else {})
+
+
+def _detection(found: Detection) -> pb.Detection:
+    points = [pb.Point(x=x, y=y) for x, y in found.landmarks.tolist()]
+    return pb.Detection(
+        box=pb.Box(**asdict(found.box)),
+        landmarks=pb.Landmarks(**dict(zip(faces.LANDMARKS, points, strict=True))),
+        score=found.score,
+    )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One side of a comparison: its embedding and, if it is a face, how that was prepared."""
+
+    vector: Vector
+    prepared: pb.PreparedFace | None = None
+
+
+def _criterion(
+    model: ServedModel, request: pb.CompareRequest
+) -> Callable[[float], pb.CompareResponse]:
+    """Return what decides on a similarity, as the beginning of the answer."""
+    kind = request.WhichOneof("criterion")
+    if kind == "operating_point":
+        point = model.operating_point(request.operating_point)
+        return lambda similarity: pb.CompareResponse(
+            decision=point.decide(similarity),
+            threshold=point.threshold,
+            expected_false_match_rate=point.false_match_rate,
+        )
+    if kind is None:
+        return lambda _: pb.CompareResponse()
+    threshold = request.threshold
+    if not -1 <= threshold <= 1:
+        raise Refusal(
+            pb.ERROR_REASON_THRESHOLD,
+            f"{threshold} is not a cosine similarity, which is a number from -1 to 1",
+            "threshold",
+        )
+    return lambda similarity: pb.CompareResponse(
+        decision=pb.DECISION_MATCH if similarity >= threshold else pb.DECISION_NO_MATCH,
+        threshold=threshold,
+    )

@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from face_embedding_models import store
-from face_embedding_server.images import DEFAULT_MAX_ENCODED_BYTES
+from face_embedding_server.errors import OperatorError
+from face_embedding_server.images import DEFAULT_MAX_ENCODED_BYTES, DEFAULT_MAX_IMAGE_PIXELS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,7 +34,7 @@ _MIB = 1 << 20
 _MANY = 100_000
 
 
-class SettingsError(Exception):
+class SettingsError(OperatorError):
     """A setting is missing, unknown or wrong; the message names it and where it was given."""
 
 
@@ -53,6 +54,17 @@ class Settings(BaseModel):
     store: Path = Field(
         default_factory=store.default_root, description="the folder with the models"
     )
+    detector: str = Field(
+        "auto",
+        description="what finds faces in photographs: mtcnn, yunet, none, or auto, which is mtcnn "
+        "where it is installed",
+    )
+    detector_model: Path | None = Field(
+        None, description="the detector's model, an ONNX file, for yunet"
+    )
+    calibration: Path | None = Field(
+        None, description="the operating points, a file made by 'calibrate'"
+    )
     max_faces_per_request: int = Field(
         64, ge=1, le=_MANY, description="the most faces in one Embed"
     )
@@ -67,6 +79,9 @@ class Settings(BaseModel):
         ge=1,
         le=1024 * _MIB,
         description="the most bytes in one encoded image",
+    )
+    max_image_pixels: int = Field(
+        DEFAULT_MAX_IMAGE_PIXELS, ge=1, le=1 << 30, description="the most pixels of one image"
     )
     max_stream_in_flight: int = Field(
         32, ge=1, le=_MANY, description="the most items in flight in one EmbedStream"

@@ -2,83 +2,30 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from concurrent import futures
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from twins import Blocking, Client
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import (
-    AsyncFaceEmbeddingClient,
-    Comparison,
     DeadlineExceededError,
     Embedding,
     Face,
     FaceEmbeddingClient,
     FaceEmbeddingError,
     InvalidRequestError,
-    ModelInfo,
     RawFace,
     ServerUnavailableError,
     UnknownModelError,
 )
-from face_embedding_server.images import Face as Pixels
+from face_embedding_server.images import Image as Pixels
 from support import MOBILE, RunningServer, encode
-
-T = TypeVar("T")
-Outcome = Embedding | FaceEmbeddingError
-
-
-class Blocking:
-    """The asyncio client with the methods of the other, so that one test serves both."""
-
-    def __init__(self, address: str, **options: Any) -> None:
-        self._make = lambda: AsyncFaceEmbeddingClient(address, **options)
-
-    def _do(self, work: Callable[[AsyncFaceEmbeddingClient], Any]) -> Any:
-        async def run() -> Any:
-            async with self._make() as client:
-                return await work(client)
-
-        return asyncio.run(run())
-
-    def embed(self, face: Face, **options: Any) -> Embedding:
-        return self._do(lambda client: client.embed(face, **options))
-
-    def embed_many(self, faces: Sequence[Face], **options: Any) -> list[Outcome]:
-        return self._do(lambda client: client.embed_many(faces, **options))
-
-    def embed_stream(self, faces: Any, **options: Any) -> list[tuple[str, Outcome]]:
-        async def collect(client: AsyncFaceEmbeddingClient) -> list[tuple[str, Outcome]]:
-            return [item async for item in client.embed_stream(faces, **options)]
-
-        return self._do(collect)
-
-    def compare(self, first: Any, second: Any, **options: Any) -> Comparison:
-        return self._do(lambda client: client.compare(first, second, **options))
-
-    def model_info(self) -> ModelInfo:
-        return self._do(lambda client: client.model_info())
-
-    def is_serving(self) -> bool:
-        return self._do(lambda client: client.is_serving())
-
-
-Client = FaceEmbeddingClient | Blocking
-
-
-@pytest.fixture(params=[FaceEmbeddingClient, Blocking], ids=["threads", "asyncio"])
-def kind(request: pytest.FixtureRequest) -> type[Client]:
-    return request.param
-
-
-@pytest.fixture
-def any_client(kind: type[Client], server: RunningServer) -> Client:
-    return kind(server.address)
 
 
 @pytest.fixture
@@ -249,7 +196,7 @@ def test_health(any_client: Client) -> None:
 
 def test_refused_face(any_client: Client) -> None:
     """A refused face raises with reason, field, code and message."""
-    with pytest.raises(InvalidRequestError, match="is not a JPEG or PNG file") as caught:
+    with pytest.raises(InvalidRequestError, match="is not a JPEG, PNG or WebP file") as caught:
         any_client.embed(b"junk")
     error = caught.value
     assert (error.reason, error.field) == ("IMAGE_UNREADABLE", "faces[0].encoded")
@@ -286,7 +233,7 @@ def test_deadline_of_a_stream(kind: type[Client], silent_address: str, face: Raw
 @pytest.mark.parametrize(
     ("bad", "error", "message"),
     [
-        ("face.png", TypeError, "bytes or a RawFace, not str"),
+        ("face.png", TypeError, "bytes, a RawFace or a Photograph, not str"),
         (RawFace([[1]], "RGB"), TypeError, "pixels are a NumPy array, not list"),  # type: ignore[arg-type]
         (RawFace(np.zeros((112, 112, 3)), "RGB"), TypeError, "uint8, 0 to 255, not float64"),  # type: ignore[arg-type]
         (RawFace(np.zeros((112, 112), np.uint8), "RGB"), ValueError, r"not \[112, 112\]"),

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from face_embedding_client import cli
 from face_embedding_models.store import Store
-from face_embedding_server.images import Face
+from face_embedding_server.images import Image as Face
 from support import MOBILE, RunningServer, encode, running_server, small_settings
 
 
@@ -21,20 +20,6 @@ def files(tmp_path: Path, faces: list[Face]) -> list[str]:
     for path, face in zip(paths, faces, strict=False):
         path.write_bytes(encode(face))
     return [str(path) for path in paths]
-
-
-@pytest.fixture
-def run(
-    server: RunningServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Any:
-    monkeypatch.setenv("FACE_EMBEDDING_ADDRESS", "127.0.0.1:1")
-
-    def run(*arguments: str, address: str = server.address) -> tuple[int, str, str]:
-        status = cli.main([*arguments, "--address", address])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def test_embed_to_file(run: Any, files: list[str], tmp_path: Path) -> None:
@@ -71,7 +56,7 @@ def test_embed_refused(run: Any, files: list[str], tmp_path: Path) -> None:
     status, out, err = run("embed", files[0], str(junk))
     assert status == 1
     assert out.startswith(f"{files[0]}: norm ")
-    assert f"{junk}: encoded: the image is not a JPEG or PNG file" in err
+    assert f"{junk}: encoded: the image is not a JPEG, PNG or WebP file" in err
     assert (
         json.loads(run("embed", str(junk), "--json")[1])[0]["error"]["reason"] == "IMAGE_UNREADABLE"
     )

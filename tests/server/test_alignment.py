@@ -11,6 +11,7 @@ from face_embedding_models.store import Store
 from face_embedding_server import backends
 from face_embedding_server.alignment import TEMPLATE, align, similarity_transform
 from face_embedding_server.embeddings import cosine_similarity
+from face_embedding_server.image_headers import ImageSize
 from support import MOBILE, Golden
 
 
@@ -37,7 +38,7 @@ def test_reproduces_aligned_faces(trained_store: Store, golden: Golden, test_dat
     cosines = {}
     for name, expected in zip(golden.names, golden.embeddings, strict=True):
         photograph = cv2.imread(str(test_data / "faces" / "photos" / f"{name}.jpg"))
-        face = align(photograph, np.array(landmarks[name]))
+        face = align(photograph, np.array(landmarks[name]), ImageSize(112, 112))
         cosines[name] = cosine_similarity(backend.embed(face), expected)
     backend.close()
     # Two of the given faces were aligned by a robust fit that left one landmark out; the least

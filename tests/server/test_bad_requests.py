@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import FaceEmbeddingClient, InvalidRequestError
-from face_embedding_server.images import Face
+from face_embedding_server.images import Image as Face
 from face_embedding_server.sample_faces import sample_faces
 from support import encode
 
@@ -84,28 +84,28 @@ CASES = [
         "no image",
         embed(pb.Face(aligned=pb.Aligned())),
         "FIELD_MISSING",
-        "the face has no image",
+        "there is no image",
         "faces[0].image",
     ),
     Case(
         "junk",
         embed(encoded(b"junk" * 99)),
         "IMAGE_UNREADABLE",
-        "is not a JPEG or PNG file",
+        "is not a JPEG, PNG or WebP file",
         "faces[0].encoded",
     ),
     Case(
         "empty",
         embed(encoded(b"")),
         "IMAGE_UNREADABLE",
-        "is not a JPEG or PNG file",
+        "is not a JPEG, PNG or WebP file",
         "faces[0].encoded",
     ),
     Case(
         "a GIF",
         embed(encoded(b"GIF89a" + bytes(99))),
         "IMAGE_UNREADABLE",
-        "is not a JPEG or PNG file",
+        "is not a JPEG, PNG or WebP file",
         "faces[0].encoded",
     ),
     Case(
@@ -133,14 +133,14 @@ CASES = [
         "encoded size",
         embed(encoded(encode(SMALL))),
         "IMAGE_SIZE",
-        "112×100 pixels and an aligned face is 112×112: align the face",
+        "112×100 pixels and an aligned face is 112×112",
         "faces[0].encoded",
     ),
     Case(
         "raw size",
         embed(raw(SMALL)),
         "IMAGE_SIZE",
-        "112×100 pixels and an aligned face is 112×112: align the face",
+        "112×100 pixels and an aligned face is 112×112",
         "faces[0].raw",
     ),
     Case(
@@ -207,52 +207,56 @@ CASES = [
         compare(pb.CompareSide(face=encoded(b"x"))),
         "IMAGE_UNREADABLE",
         "is not a JPEG",
-        "second.encoded",
+        "second.face.encoded",
     ),
     Case(
-        "no space", compare(stored(space="")), "EMBEDDING_SPACE", "of the space ''", "second.space"
+        "no space",
+        compare(stored(space="")),
+        "EMBEDDING_SPACE",
+        "of the space ''",
+        "second.embedding.space",
     ),
     Case(
         "other space",
         compare(stored(space="a/b/c")),
         "EMBEDDING_SPACE",
         "cannot be compared, embed the face again",
-        "second.space",
+        "second.embedding.space",
     ),
     Case(
         "short",
         compare(stored(values=[1.0] * 127)),
         "EMBEDDING_INVALID",
         "has 127 values, not 128",
-        "second.values",
+        "second.embedding.values",
     ),
     Case(
         "no values",
         compare(stored(values=[])),
         "EMBEDDING_INVALID",
         "has 0 values, not 128",
-        "second.values",
+        "second.embedding.values",
     ),
     Case(
         "NaN",
         compare(stored(values=[float("nan")] * 128)),
         "EMBEDDING_INVALID",
         "not finite",
-        "second.values",
+        "second.embedding.values",
     ),
     Case(
         "infinite",
         compare(stored(values=[float("inf")] * 128)),
         "EMBEDDING_INVALID",
         "not finite",
-        "second.values",
+        "second.embedding.values",
     ),
     Case(
         "zero norm",
         compare(stored(values=[0.0] * 128)),
         "EMBEDDING_INVALID",
         "zero norm",
-        "second.values",
+        "second.embedding.values",
     ),
     Case(
         "threshold",

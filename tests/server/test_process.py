@@ -20,7 +20,7 @@ from face_embedding_client import FaceEmbeddingClient, FaceEmbeddingError, RawFa
 from face_embedding_models import manifest
 from face_embedding_models.store import Store
 from face_embedding_server import cli
-from face_embedding_server.images import Face
+from face_embedding_server.images import Image as Face
 from support import MOBILE, RESNET34, add_stand_in, encode
 
 TIMEOUT_S = 60

@@ -25,6 +25,25 @@ class Decision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DECISION_UNSPECIFIED: _ClassVar[Decision]
     DECISION_MATCH: _ClassVar[Decision]
     DECISION_NO_MATCH: _ClassVar[Decision]
+    DECISION_UNDECIDED: _ClassVar[Decision]
+
+class FaceSelection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FACE_SELECTION_UNSPECIFIED: _ClassVar[FaceSelection]
+    FACE_SELECTION_ONLY: _ClassVar[FaceSelection]
+    FACE_SELECTION_LARGEST: _ClassVar[FaceSelection]
+    FACE_SELECTION_ALL: _ClassVar[FaceSelection]
+
+class WarningReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WARNING_REASON_UNSPECIFIED: _ClassVar[WarningReason]
+    WARNING_REASON_SMALL: _ClassVar[WarningReason]
+    WARNING_REASON_BLURRED: _ClassVar[WarningReason]
+    WARNING_REASON_NOT_FRONTAL: _ClassVar[WarningReason]
+    WARNING_REASON_DARK: _ClassVar[WarningReason]
+    WARNING_REASON_BRIGHT: _ClassVar[WarningReason]
+    WARNING_REASON_LOW_NORM: _ClassVar[WarningReason]
+    WARNING_REASON_LANDMARKS: _ClassVar[WarningReason]
 
 class WeightsOrigin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -53,6 +72,12 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_STOPPING: _ClassVar[ErrorReason]
     ERROR_REASON_INTERNAL: _ClassVar[ErrorReason]
     ERROR_REASON_MALFORMED: _ClassVar[ErrorReason]
+    ERROR_REASON_NO_FACE_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_SEVERAL_FACES: _ClassVar[ErrorReason]
+    ERROR_REASON_FACE_SELECTION: _ClassVar[ErrorReason]
+    ERROR_REASON_LANDMARKS_INVALID: _ClassVar[ErrorReason]
+    ERROR_REASON_NO_DETECTOR: _ClassVar[ErrorReason]
+    ERROR_REASON_OPERATING_POINT_UNKNOWN: _ClassVar[ErrorReason]
 CHANNEL_ORDER_UNSPECIFIED: ChannelOrder
 CHANNEL_ORDER_RGB: ChannelOrder
 CHANNEL_ORDER_BGR: ChannelOrder
@@ -62,6 +87,19 @@ NORMALIZATION_NONE: Normalization
 DECISION_UNSPECIFIED: Decision
 DECISION_MATCH: Decision
 DECISION_NO_MATCH: Decision
+DECISION_UNDECIDED: Decision
+FACE_SELECTION_UNSPECIFIED: FaceSelection
+FACE_SELECTION_ONLY: FaceSelection
+FACE_SELECTION_LARGEST: FaceSelection
+FACE_SELECTION_ALL: FaceSelection
+WARNING_REASON_UNSPECIFIED: WarningReason
+WARNING_REASON_SMALL: WarningReason
+WARNING_REASON_BLURRED: WarningReason
+WARNING_REASON_NOT_FRONTAL: WarningReason
+WARNING_REASON_DARK: WarningReason
+WARNING_REASON_BRIGHT: WarningReason
+WARNING_REASON_LOW_NORM: WarningReason
+WARNING_REASON_LANDMARKS: WarningReason
 WEIGHTS_ORIGIN_UNSPECIFIED: WeightsOrigin
 WEIGHTS_ORIGIN_PUBLISHED: WeightsOrigin
 WEIGHTS_ORIGIN_UNVERIFIED: WeightsOrigin
@@ -84,16 +122,86 @@ ERROR_REASON_MODEL_LOADING: ErrorReason
 ERROR_REASON_STOPPING: ErrorReason
 ERROR_REASON_INTERNAL: ErrorReason
 ERROR_REASON_MALFORMED: ErrorReason
+ERROR_REASON_NO_FACE_FOUND: ErrorReason
+ERROR_REASON_SEVERAL_FACES: ErrorReason
+ERROR_REASON_FACE_SELECTION: ErrorReason
+ERROR_REASON_LANDMARKS_INVALID: ErrorReason
+ERROR_REASON_NO_DETECTOR: ErrorReason
+ERROR_REASON_OPERATING_POINT_UNKNOWN: ErrorReason
 
 class Face(_message.Message):
-    __slots__ = ("encoded", "raw", "aligned")
+    __slots__ = ("encoded", "raw", "aligned", "landmarks", "detect")
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
     ALIGNED_FIELD_NUMBER: _ClassVar[int]
+    LANDMARKS_FIELD_NUMBER: _ClassVar[int]
+    DETECT_FIELD_NUMBER: _ClassVar[int]
     encoded: bytes
     raw: RawImage
     aligned: Aligned
-    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ..., aligned: _Optional[_Union[Aligned, _Mapping]] = ...) -> None: ...
+    landmarks: Landmarks
+    detect: DetectFace
+    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ..., aligned: _Optional[_Union[Aligned, _Mapping]] = ..., landmarks: _Optional[_Union[Landmarks, _Mapping]] = ..., detect: _Optional[_Union[DetectFace, _Mapping]] = ...) -> None: ...
+
+class Point(_message.Message):
+    __slots__ = ("x", "y")
+    X_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    x: float
+    y: float
+    def __init__(self, x: _Optional[float] = ..., y: _Optional[float] = ...) -> None: ...
+
+class Landmarks(_message.Message):
+    __slots__ = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+    LEFT_EYE_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_EYE_FIELD_NUMBER: _ClassVar[int]
+    NOSE_FIELD_NUMBER: _ClassVar[int]
+    LEFT_MOUTH_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_MOUTH_FIELD_NUMBER: _ClassVar[int]
+    left_eye: Point
+    right_eye: Point
+    nose: Point
+    left_mouth: Point
+    right_mouth: Point
+    def __init__(self, left_eye: _Optional[_Union[Point, _Mapping]] = ..., right_eye: _Optional[_Union[Point, _Mapping]] = ..., nose: _Optional[_Union[Point, _Mapping]] = ..., left_mouth: _Optional[_Union[Point, _Mapping]] = ..., right_mouth: _Optional[_Union[Point, _Mapping]] = ...) -> None: ...
+
+class DetectFace(_message.Message):
+    __slots__ = ("selection",)
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    selection: FaceSelection
+    def __init__(self, selection: _Optional[_Union[FaceSelection, str]] = ...) -> None: ...
+
+class Box(_message.Message):
+    __slots__ = ("left", "top", "width", "height")
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    left: float
+    top: float
+    width: float
+    height: float
+    def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ...) -> None: ...
+
+class Detection(_message.Message):
+    __slots__ = ("box", "landmarks", "score")
+    BOX_FIELD_NUMBER: _ClassVar[int]
+    LANDMARKS_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    box: Box
+    landmarks: Landmarks
+    score: float
+    def __init__(self, box: _Optional[_Union[Box, _Mapping]] = ..., landmarks: _Optional[_Union[Landmarks, _Mapping]] = ..., score: _Optional[float] = ...) -> None: ...
+
+class Warning(_message.Message):
+    __slots__ = ("reason", "value", "limit")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    reason: WarningReason
+    value: float
+    limit: float
+    def __init__(self, reason: _Optional[_Union[WarningReason, str]] = ..., value: _Optional[float] = ..., limit: _Optional[float] = ...) -> None: ...
 
 class Aligned(_message.Message):
     __slots__ = ()
@@ -132,12 +240,34 @@ class EmbedRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., faces: _Optional[_Iterable[_Union[Face, _Mapping]]] = ..., normalization: _Optional[_Union[Normalization, str]] = ...) -> None: ...
 
 class EmbedResult(_message.Message):
-    __slots__ = ("embedding", "error")
+    __slots__ = ("embedding", "error", "faces", "detection", "warnings")
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    FACES_FIELD_NUMBER: _ClassVar[int]
+    DETECTION_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     embedding: Embedding
     error: _status_pb2.Status
-    def __init__(self, embedding: _Optional[_Union[Embedding, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    faces: EmbeddedFaces
+    detection: Detection
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    def __init__(self, embedding: _Optional[_Union[Embedding, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., faces: _Optional[_Union[EmbeddedFaces, _Mapping]] = ..., detection: _Optional[_Union[Detection, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+
+class EmbeddedFaces(_message.Message):
+    __slots__ = ("faces",)
+    FACES_FIELD_NUMBER: _ClassVar[int]
+    faces: _containers.RepeatedCompositeFieldContainer[EmbeddedFace]
+    def __init__(self, faces: _Optional[_Iterable[_Union[EmbeddedFace, _Mapping]]] = ...) -> None: ...
+
+class EmbeddedFace(_message.Message):
+    __slots__ = ("embedding", "detection", "warnings")
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    DETECTION_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    embedding: Embedding
+    detection: Detection
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    def __init__(self, embedding: _Optional[_Union[Embedding, _Mapping]] = ..., detection: _Optional[_Union[Detection, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
 
 class EmbedResponse(_message.Message):
     __slots__ = ("results",)
@@ -174,28 +304,62 @@ class CompareSide(_message.Message):
     def __init__(self, face: _Optional[_Union[Face, _Mapping]] = ..., embedding: _Optional[_Union[Embedding, _Mapping]] = ...) -> None: ...
 
 class CompareRequest(_message.Message):
-    __slots__ = ("model", "first", "second", "threshold")
+    __slots__ = ("model", "first", "second", "threshold", "operating_point")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FIRST_FIELD_NUMBER: _ClassVar[int]
     SECOND_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
     model: str
     first: CompareSide
     second: CompareSide
     threshold: float
-    def __init__(self, model: _Optional[str] = ..., first: _Optional[_Union[CompareSide, _Mapping]] = ..., second: _Optional[_Union[CompareSide, _Mapping]] = ..., threshold: _Optional[float] = ...) -> None: ...
+    operating_point: str
+    def __init__(self, model: _Optional[str] = ..., first: _Optional[_Union[CompareSide, _Mapping]] = ..., second: _Optional[_Union[CompareSide, _Mapping]] = ..., threshold: _Optional[float] = ..., operating_point: _Optional[str] = ...) -> None: ...
 
 class CompareResponse(_message.Message):
-    __slots__ = ("cosine_similarity", "decision", "threshold", "space")
+    __slots__ = ("cosine_similarity", "decision", "threshold", "space", "expected_false_match_rate", "first", "second")
     COSINE_SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FALSE_MATCH_RATE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    SECOND_FIELD_NUMBER: _ClassVar[int]
     cosine_similarity: float
     decision: Decision
     threshold: float
     space: str
-    def __init__(self, cosine_similarity: _Optional[float] = ..., decision: _Optional[_Union[Decision, str]] = ..., threshold: _Optional[float] = ..., space: _Optional[str] = ...) -> None: ...
+    expected_false_match_rate: float
+    first: PreparedFace
+    second: PreparedFace
+    def __init__(self, cosine_similarity: _Optional[float] = ..., decision: _Optional[_Union[Decision, str]] = ..., threshold: _Optional[float] = ..., space: _Optional[str] = ..., expected_false_match_rate: _Optional[float] = ..., first: _Optional[_Union[PreparedFace, _Mapping]] = ..., second: _Optional[_Union[PreparedFace, _Mapping]] = ...) -> None: ...
+
+class PreparedFace(_message.Message):
+    __slots__ = ("detection", "warnings")
+    DETECTION_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    detection: Detection
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    def __init__(self, detection: _Optional[_Union[Detection, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+
+class DetectRequest(_message.Message):
+    __slots__ = ("encoded", "raw")
+    ENCODED_FIELD_NUMBER: _ClassVar[int]
+    RAW_FIELD_NUMBER: _ClassVar[int]
+    encoded: bytes
+    raw: RawImage
+    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ...) -> None: ...
+
+class DetectResponse(_message.Message):
+    __slots__ = ("detections", "width", "height")
+    DETECTIONS_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    detections: _containers.RepeatedCompositeFieldContainer[Detection]
+    width: int
+    height: int
+    def __init__(self, detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
 
 class GetModelInfoRequest(_message.Message):
     __slots__ = ("model",)
@@ -204,19 +368,21 @@ class GetModelInfoRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_faces_per_request", "max_message_bytes", "max_encoded_bytes", "max_stream_in_flight")
+    __slots__ = ("max_faces_per_request", "max_message_bytes", "max_encoded_bytes", "max_stream_in_flight", "max_image_pixels")
     MAX_FACES_PER_REQUEST_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_ENCODED_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_STREAM_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
     max_faces_per_request: int
     max_message_bytes: int
     max_encoded_bytes: int
     max_stream_in_flight: int
-    def __init__(self, max_faces_per_request: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_encoded_bytes: _Optional[int] = ..., max_stream_in_flight: _Optional[int] = ...) -> None: ...
+    max_image_pixels: int
+    def __init__(self, max_faces_per_request: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_encoded_bytes: _Optional[int] = ..., max_stream_in_flight: _Optional[int] = ..., max_image_pixels: _Optional[int] = ...) -> None: ...
 
 class GetModelInfoResponse(_message.Message):
-    __slots__ = ("name", "backend", "backend_version", "device", "precision", "channel_order", "input_width", "input_height", "embedding_size", "embedding_space", "weights_sha256", "weights_origin", "weights_note", "license_note", "limits", "drift")
+    __slots__ = ("name", "backend", "backend_version", "device", "precision", "channel_order", "input_width", "input_height", "embedding_size", "embedding_space", "weights_sha256", "weights_origin", "weights_note", "license_note", "limits", "drift", "detector", "operating_points")
     NAME_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     BACKEND_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -233,6 +399,8 @@ class GetModelInfoResponse(_message.Message):
     LICENSE_NOTE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     DRIFT_FIELD_NUMBER: _ClassVar[int]
+    DETECTOR_FIELD_NUMBER: _ClassVar[int]
+    OPERATING_POINTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     backend: str
     backend_version: str
@@ -249,7 +417,29 @@ class GetModelInfoResponse(_message.Message):
     license_note: str
     limits: Limits
     drift: Drift
-    def __init__(self, name: _Optional[str] = ..., backend: _Optional[str] = ..., backend_version: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., channel_order: _Optional[_Union[ChannelOrder, str]] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., embedding_size: _Optional[int] = ..., embedding_space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., weights_origin: _Optional[_Union[WeightsOrigin, str]] = ..., weights_note: _Optional[str] = ..., license_note: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ...) -> None: ...
+    detector: str
+    operating_points: _containers.RepeatedCompositeFieldContainer[OperatingPoint]
+    def __init__(self, name: _Optional[str] = ..., backend: _Optional[str] = ..., backend_version: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., channel_order: _Optional[_Union[ChannelOrder, str]] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., embedding_size: _Optional[int] = ..., embedding_space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., weights_origin: _Optional[_Union[WeightsOrigin, str]] = ..., weights_note: _Optional[str] = ..., license_note: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ..., detector: _Optional[str] = ..., operating_points: _Optional[_Iterable[_Union[OperatingPoint, _Mapping]]] = ...) -> None: ...
+
+class OperatingPoint(_message.Message):
+    __slots__ = ("name", "threshold", "threshold_low", "threshold_high", "false_match_rate", "false_match_rate_high", "false_non_match_rate", "false_non_match_rate_high")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_LOW_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_HIGH_FIELD_NUMBER: _ClassVar[int]
+    FALSE_MATCH_RATE_FIELD_NUMBER: _ClassVar[int]
+    FALSE_MATCH_RATE_HIGH_FIELD_NUMBER: _ClassVar[int]
+    FALSE_NON_MATCH_RATE_FIELD_NUMBER: _ClassVar[int]
+    FALSE_NON_MATCH_RATE_HIGH_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    threshold: float
+    threshold_low: float
+    threshold_high: float
+    false_match_rate: float
+    false_match_rate_high: float
+    false_non_match_rate: float
+    false_non_match_rate_high: float
+    def __init__(self, name: _Optional[str] = ..., threshold: _Optional[float] = ..., threshold_low: _Optional[float] = ..., threshold_high: _Optional[float] = ..., false_match_rate: _Optional[float] = ..., false_match_rate_high: _Optional[float] = ..., false_non_match_rate: _Optional[float] = ..., false_non_match_rate_high: _Optional[float] = ...) -> None: ...
 
 class Drift(_message.Message):
     __slots__ = ("faces", "min_cosine", "mean_cosine", "pairs", "max_score_change", "flipped_decisions", "threshold")

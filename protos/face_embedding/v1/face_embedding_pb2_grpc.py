@@ -59,6 +59,11 @@ class FaceEmbeddingServiceStub(object):
                 request_serializer=face__embedding_dot_v1_dot_face__embedding__pb2.CompareRequest.SerializeToString,
                 response_deserializer=face__embedding_dot_v1_dot_face__embedding__pb2.CompareResponse.FromString,
                 _registered_method=True)
+        self.Detect = channel.unary_unary(
+                '/face_embedding.v1.FaceEmbeddingService/Detect',
+                request_serializer=face__embedding_dot_v1_dot_face__embedding__pb2.DetectRequest.SerializeToString,
+                response_deserializer=face__embedding_dot_v1_dot_face__embedding__pb2.DetectResponse.FromString,
+                _registered_method=True)
         self.GetModelInfo = channel.unary_unary(
                 '/face_embedding.v1.FaceEmbeddingService/GetModelInfo',
                 request_serializer=face__embedding_dot_v1_dot_face__embedding__pb2.GetModelInfoRequest.SerializeToString,
@@ -109,6 +114,13 @@ class FaceEmbeddingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Detect(self, request, context):
+        """Finds the faces of a photograph, without embedding them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModelInfo(self, request, context):
         """Describes the served model, how it is run, and the limits of requests.
         """
@@ -133,6 +145,11 @@ def add_FaceEmbeddingServiceServicer_to_server(servicer, server):
                     servicer.Compare,
                     request_deserializer=face__embedding_dot_v1_dot_face__embedding__pb2.CompareRequest.FromString,
                     response_serializer=face__embedding_dot_v1_dot_face__embedding__pb2.CompareResponse.SerializeToString,
+            ),
+            'Detect': grpc.unary_unary_rpc_method_handler(
+                    servicer.Detect,
+                    request_deserializer=face__embedding_dot_v1_dot_face__embedding__pb2.DetectRequest.FromString,
+                    response_serializer=face__embedding_dot_v1_dot_face__embedding__pb2.DetectResponse.SerializeToString,
             ),
             'GetModelInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModelInfo,
@@ -231,6 +248,33 @@ class FaceEmbeddingService(object):
             '/face_embedding.v1.FaceEmbeddingService/Compare',
             face__embedding_dot_v1_dot_face__embedding__pb2.CompareRequest.SerializeToString,
             face__embedding_dot_v1_dot_face__embedding__pb2.CompareResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Detect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/face_embedding.v1.FaceEmbeddingService/Detect',
+            face__embedding_dot_v1_dot_face__embedding__pb2.DetectRequest.SerializeToString,
+            face__embedding_dot_v1_dot_face__embedding__pb2.DetectResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,8 @@ class FaceEmbeddingServiceStub:
     """
     Compare: _grpc.UnaryUnaryMultiCallable[_face_embedding_pb2.CompareRequest, _face_embedding_pb2.CompareResponse]
     """Compares two faces, each given as an image or as a stored embedding."""
+    Detect: _grpc.UnaryUnaryMultiCallable[_face_embedding_pb2.DetectRequest, _face_embedding_pb2.DetectResponse]
+    """Finds the faces of a photograph, without embedding them."""
     GetModelInfo: _grpc.UnaryUnaryMultiCallable[_face_embedding_pb2.GetModelInfoRequest, _face_embedding_pb2.GetModelInfoResponse]
     """Describes the served model, how it is run, and the limits of requests."""
 
@@ -95,6 +97,8 @@ class FaceEmbeddingServiceAsyncStub(FaceEmbeddingServiceStub):
     """
     Compare: _aio.UnaryUnaryMultiCallable[_face_embedding_pb2.CompareRequest, _face_embedding_pb2.CompareResponse]  # type: ignore[assignment]
     """Compares two faces, each given as an image or as a stored embedding."""
+    Detect: _aio.UnaryUnaryMultiCallable[_face_embedding_pb2.DetectRequest, _face_embedding_pb2.DetectResponse]  # type: ignore[assignment]
+    """Finds the faces of a photograph, without embedding them."""
     GetModelInfo: _aio.UnaryUnaryMultiCallable[_face_embedding_pb2.GetModelInfoRequest, _face_embedding_pb2.GetModelInfoResponse]  # type: ignore[assignment]
     """Describes the served model, how it is run, and the limits of requests."""
 
@@ -145,6 +149,14 @@ class FaceEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_face_embedding_pb2.CompareResponse, _abc.Awaitable[_face_embedding_pb2.CompareResponse]]:
         """Compares two faces, each given as an image or as a stored embedding."""
+
+    @_abc_1.abstractmethod
+    def Detect(
+        self,
+        request: _face_embedding_pb2.DetectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_face_embedding_pb2.DetectResponse, _abc.Awaitable[_face_embedding_pb2.DetectResponse]]:
+        """Finds the faces of a photograph, without embedding them."""
 
     @_abc_1.abstractmethod
     def GetModelInfo(

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from face_embedding_models.manifest import ChannelOrder
 from face_embedding_models.store import StoredModel
+from face_embedding_server.errors import OperatorError
 
 
-class BackendError(Exception):
+class BackendError(OperatorError):
     """A backend cannot be loaded; the message says why and what to do."""
 
 

@@ -1,0 +1,80 @@
+"""The command `matrix`: the similarities of all pairs of files."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from face_embedding_client import _output_cli as output
+from face_embedding_client._embed_cli import embed_files
+from face_embedding_client._sync import FaceEmbeddingClient
+from face_embedding_client._types import Embedding
+
+_COLUMN_CHARACTERS = 12
+_PICTURE_CHARACTERS = 24
+
+
+def matrix(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
+    """Compare all pairs of files; print the similarities, and draw them if asked to."""
+    if options.output:
+        output.check_output(options.output, ".png")
+        draw_matrix = output.drawing().draw_matrix
+    outcomes = embed_files(client, options)
+    embeddings: list[tuple[str, Embedding]] = []
+    for name, outcome in outcomes:
+        if isinstance(outcome, Embedding):
+            embeddings.append((name, outcome))
+            output.print_warnings(name, outcome.warnings)
+        else:
+            output.print_failure(name, outcome)
+    names = [name for name, _ in embeddings]
+    similarities = _similarities([embedding for _, embedding in embeddings])
+    if options.json:
+        facts = {"names": names, "cosine_similarity": similarities.tolist()}
+        print(json.dumps(facts, indent=2))
+    else:
+        _print(short_names(names, _COLUMN_CHARACTERS), similarities)
+    if options.output and names:
+        draw_matrix(short_names(names, _PICTURE_CHARACTERS), similarities, options.output)
+    return int(len(names) < len(outcomes))
+
+
+def _similarities(embeddings: Sequence[Embedding]) -> NDArray[np.float64]:
+    values = [embedding.values for embedding in embeddings]
+    if not values:
+        return np.zeros((0, 0))
+    unit = np.array(values, np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    similarities: NDArray[np.float64] = np.clip(unit @ unit.T, -1, 1)
+    return similarities
+
+
+def _print(labels: Sequence[str], similarities: NDArray[np.float64]) -> None:
+    if not labels:
+        return
+    width = max(len("+0.0000"), *map(len, labels))
+    print(" ".join([" " * width, *(label.rjust(width) for label in labels)]))
+    for label, row in zip(labels, similarities, strict=True):
+        print(" ".join([label.ljust(width), *(f"{value:+.4f}".rjust(width) for value in row)]))
+
+
+def short_names(names: Sequence[str], length: int) -> list[str]:
+    """Return file names for a table: without what they share, and cut in the middle."""
+    paths = [os.path.abspath(name) for name in names]  # noqa: PTH100  # Links stay as they are.
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""  # noqa: PTH120
+    short = [PurePath(path).relative_to(folder) for path in paths]
+    stems = [str(path.with_suffix("")) for path in short]
+    unambiguous = len(set(stems)) == len(set(short))
+    labels = stems if unambiguous else [str(path) for path in short]
+    return [_cut(label, length) for label in labels]
+
+
+def _cut(text: str, length: int) -> str:
+    if len(text) <= length:
+        return text
+    tail = length // 2
+    return f"{text[: length - tail - 1]}…{text[-tail:]}"

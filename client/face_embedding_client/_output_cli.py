@@ -1,0 +1,127 @@
+"""What the commands print: JSON in the contract's words, and words for people."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias
+
+from tqdm import tqdm
+
+from face_embedding_client._errors import FaceEmbeddingError, InvalidRequestError
+from face_embedding_client._types import (
+    Detection,
+    Embedding,
+    FaceWarning,
+    Landmarks,
+    PreparedFace,
+)
+
+# Why there is nothing for a file: it cannot be read, or the server refused it.
+Failure: TypeAlias = FaceEmbeddingError | OSError
+
+# What the value of a warning is, by the warning's reason.
+_MEASURES = {
+    "SMALL": "distance of the eyes in pixels",
+    "BLURRED": "fine detail as a share of contrast",
+    "NOT_FRONTAL": "nose off its place in distances of the eyes",
+    "DARK": "mean luminance of 255",
+    "BRIGHT": "mean luminance of 255",
+    "LOW_NORM": "norm of the embedding",
+    "LANDMARKS": "distance from a face's layout in pixels",
+}
+
+
+class UsageError(Exception):
+    """The command cannot do what it was told; the message says why."""
+
+
+def check_output(output: Path, suffix: str) -> None:
+    """Refuse, before any work, a file that could not be written after it."""
+    if output.suffix != suffix:
+        raise UsageError(f"the output {output} has to end with {suffix}")
+    if not os.access(output.parent, os.W_OK):
+        raise UsageError(f"the folder of {output} does not exist or cannot be written")
+
+
+def progress_bar(total: int, unit: str) -> "tqdm[Any]":
+    """Return a progress bar, which only a terminal shows."""
+    quiet = None if sys.stderr.isatty() else True
+    return tqdm(total=total, unit=unit, disable=quiet, leave=False)
+
+
+def of_one_file(error: Failure) -> Failure:
+    """Return an error that is about one file, so that the next can fare better; raise others."""
+    if isinstance(error, OSError | InvalidRequestError) or error.reason == "INTERNAL":
+        return error
+    raise error
+
+
+def drawing() -> ModuleType:
+    """Return the module that draws.
+
+    Raises:
+        UsageError: if what it needs is not installed.
+    """
+    try:
+        from face_embedding_client import _drawing
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"pictures need {error.name}: pip install 'face-embedding[plot]'"
+        ) from error
+    return _drawing
+
+
+def failure_row(name: str, failure: Failure) -> dict[str, Any]:
+    """Return a file that failed as JSON."""
+    if isinstance(failure, OSError):
+        message = f"cannot be read: {failure.strerror}"
+        return {"name": name, "error": {"reason": "FILE_UNREADABLE", "message": message}}
+    return {"name": name, "error": {"reason": failure.reason, "message": failure.message}}
+
+
+def print_failure(name: str, failure: Failure) -> None:
+    """Say on standard error why there is nothing for a file."""
+    print(f"{name}: {failure_row(name, failure)['error']['message']}", file=sys.stderr)
+
+
+def detection_row(detection: Detection) -> dict[str, Any]:
+    """Return a face that was found as JSON."""
+    return {
+        "box": dataclasses.asdict(detection.box),
+        "landmarks": {
+            name: {"x": x, "y": y} for name, (x, y) in landmark_points(detection.landmarks).items()
+        },
+        "score": detection.score,
+    }
+
+
+def landmark_points(landmarks: Landmarks) -> dict[str, tuple[float, float]]:
+    """Return the points of landmarks by name."""
+    return {field.name: getattr(landmarks, field.name) for field in dataclasses.fields(landmarks)}
+
+
+def preparation_row(prepared: Embedding | PreparedFace) -> dict[str, Any]:
+    """Return what the server found and has to say of a face as JSON."""
+    detection = prepared.detection
+    return {
+        "detection": None if detection is None else detection_row(detection),
+        "warnings": [dataclasses.asdict(warning) for warning in prepared.warnings],
+    }
+
+
+def box_words(detection: Detection) -> str:
+    """Return where a face is, in words."""
+    box = detection.box
+    return f"{box.width:.0f}×{box.height:.0f} at {box.left:.0f}, {box.top:.0f}"
+
+
+def print_warnings(name: str, warnings: Iterable[FaceWarning]) -> None:
+    """Say on standard error what makes an embedding less trustworthy."""
+    for warning in warnings:
+        words = warning.reason.replace("_", " ").lower()
+        measure = _MEASURES.get(warning.reason, "measured")
+        facts = f"{measure}: {warning.value:.3g}, limit {warning.limit:.3g}"
+        print(f"{name}: warning: {words} ({facts})", file=sys.stderr)

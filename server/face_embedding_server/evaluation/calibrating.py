@@ -1,0 +1,95 @@
+"""From the scores of labelled pairs to operating points."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from face_embedding_server.calibration import Calibration, CalibrationError, OperatingPoint
+from face_embedding_server.evaluation import metrics
+from face_embedding_server.evaluation.metrics import Interval, Same, Scores
+
+RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+EQUAL_ERROR = "equal-error"
+_ROUNDS = 200
+_PERCENTILES = (2.5, 97.5)
+_SEED = 0
+
+Threshold = Callable[[Scores, Same], float]
+
+
+def calibrate(
+    scores: Scores, same: Same, space: str, rates: Sequence[float] | None = None
+) -> Calibration:
+    """Return the operating points that labelled pairs support.
+
+    Args:
+        scores: cosine similarities, float64 `[pairs]`.
+        same: `[pairs]`, whether a pair is of one person.
+        space: the embedding space.
+        rates: false match rates, above 0 and below 1; None for each of `RATES` that the number of
+            pairs supports.
+
+    Raises:
+        CalibrationError: if a rate that was asked for is none, or needs more pairs.
+    """
+    different = int((~same).sum())
+    chosen = [r for r in RATES if metrics.pairs_needed(r) <= different] if rates is None else rates
+    for rate in chosen:
+        if not 0 < rate < 1:
+            raise CalibrationError(f"{rate:g} is not a false match rate between 0 and 1")
+        if (needed := metrics.pairs_needed(rate)) > different:
+            raise CalibrationError(
+                f"a false match rate of {rate:g} cannot be calibrated on {different} pairs of "
+                f"different people; it needs at least {needed:,}, better ten times as many"
+            )
+    points = [_point(EQUAL_ERROR, scores, same, _equal_error_threshold)]
+    points += [_point(_name(rate), scores, same, _threshold_for(rate)) for rate in chosen]
+    return Calibration(space, int(same.sum()), different, tuple(points))
+
+
+def _point(name: str, scores: Scores, same: Same, threshold_of: Threshold) -> OperatingPoint:
+    threshold = threshold_of(scores, same)
+    interval = _interval(scores, same, threshold_of)
+    false_matches = int((scores[~same] >= threshold).sum())
+    false_non_matches = int((scores[same] < threshold).sum())
+    return OperatingPoint(
+        name=name,
+        threshold=threshold,
+        threshold_low=min(interval.low, threshold),
+        threshold_high=max(interval.high, threshold),
+        false_match_rate=false_matches / int((~same).sum()),
+        false_match_rate_high=metrics.wilson_interval(false_matches, int((~same).sum())).high,
+        false_non_match_rate=false_non_matches / int(same.sum()),
+        false_non_match_rate_high=metrics.wilson_interval(false_non_matches, int(same.sum())).high,
+    )
+
+
+def _interval(scores: Scores, same: Same, threshold_of: Threshold) -> Interval:
+    """Return where the threshold lies when the pairs are drawn anew, by bootstrap percentiles."""
+    random = np.random.default_rng(_SEED)
+    groups = scores[same], scores[~same]
+    labels = np.repeat([True, False], [len(group) for group in groups])
+    thresholds = [
+        threshold_of(np.concatenate([random.choice(group, len(group)) for group in groups]), labels)
+        for _ in range(_ROUNDS)
+    ]
+    return Interval(*map(float, np.percentile(thresholds, _PERCENTILES)))
+
+
+def _equal_error_threshold(scores: Scores, same: Same) -> float:
+    return metrics.equal_error(metrics.roc(scores, same)).threshold
+
+
+def _threshold_for(rate: float) -> Threshold:
+    def threshold(scores: Scores, same: Same) -> float:
+        point = metrics.operating_point(scores, same, rate)
+        return point.threshold if point else math.inf
+
+    return threshold
+
+
+def _name(rate: float) -> str:
+    """Return the name of an operating point: `fmr-1e-3` for 0.001, `fmr-0.02` for 0.02."""
+    exponent = round(math.log10(rate))
+    return f"fmr-1e{exponent}" if math.isclose(rate, 10.0**exponent) else f"fmr-{rate:g}"

@@ -1,0 +1,141 @@
+"""Whether a change of model, backend or precision changes decisions."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from face_embedding_server.evaluation.embedding import Embedded, EmbeddingError
+
+Unit = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Decisions that change by one criterion.
+
+    Args:
+        low: below this cosine similarity two faces do not match.
+        high: from this one on they match; between the two, nothing is decided and nothing flips.
+        new_matches: pairs that did not match before the change, and do after it.
+        lost_matches: pairs that matched before the change, and do not after it.
+        mixed: pairs decided differently when a stored embedding from before is compared with one
+            from after; None if the two cannot be compared at all.
+    """
+
+    low: float
+    high: float
+    new_matches: int
+    lost_matches: int
+    mixed: int | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a change does to the embeddings of the same faces.
+
+    Args:
+        faces: the number of faces.
+        pairs: the number of pairs of them.
+        same_space: whether both sides say that their embeddings can be compared.
+        min_cosine: the smallest cosine of a face's two embeddings; None in different spaces.
+        mean_cosine: the mean of the same.
+        max_score_change: the largest change of a pair's similarity.
+        mean_score_change: the mean absolute change.
+        flips: by the name of the criterion.
+    """
+
+    faces: int
+    pairs: int
+    same_space: bool
+    min_cosine: float | None
+    mean_cosine: float | None
+    max_score_change: float
+    mean_score_change: float
+    flips: dict[str, Flips]
+
+    @property
+    def keeps_stored_embeddings(self) -> bool:
+        """Whether stored embeddings can be compared with new ones as if nothing had changed."""
+        return self.same_space and not any(each.mixed for each in self.flips.values())
+
+    @property
+    def verdict(self) -> str:
+        """What to do, in a sentence."""
+        if not self.same_space:
+            return "Stored embeddings have to be made again: the embedding space is another one."
+        if not self.keeps_stored_embeddings:
+            return "Stored embeddings should be made again: compared with new ones, decisions flip."
+        if any(each.new_matches or each.lost_matches for each in self.flips.values()):
+            return "Stored embeddings can be kept, but some decisions change."
+        return "Stored embeddings can be kept: no decision changes on these faces."
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the change with its verdict."""
+        return {
+            **asdict(self),
+            "keeps_stored_embeddings": self.keeps_stored_embeddings,
+            "verdict": self.verdict,
+        }
+
+
+def measure(
+    before: Embedded,
+    after: Embedded,
+    criteria: Mapping[str, tuple[float, float]],
+    *,
+    same_space: bool,
+) -> Change:
+    """Compare two embeddings of the same images.
+
+    Args:
+        before: one embedding.
+        after: the other.
+        criteria: by name, the similarities below which two faces do not match, and from which on
+            they do.
+        same_space: whether the two are of one space.
+
+    Raises:
+        EmbeddingError: if there are not two faces that both could embed.
+    """
+    failed = [*before.errors, *after.errors]
+    kept = np.setdiff1d(np.arange(len(before.values)), np.array(failed, np.intp))
+    if len(kept) < 2:
+        raise EmbeddingError("there have to be at least two faces that both sides can embed")
+    one, other = before.values[kept], after.values[kept]
+    first, second = np.array(list(itertools.combinations(range(len(kept)), 2)), np.intp).T
+    old, new = _scores(one[first], one[second]), _scores(other[first], other[second])
+    mixed = _scores(one[first], other[second]) if same_space else None
+    cosines = _scores(one, other) if same_space else None
+    changes = np.abs(new - old)
+    return Change(
+        faces=len(kept),
+        pairs=len(first),
+        same_space=same_space,
+        min_cosine=float(cosines.min()) if cosines is not None else None,
+        mean_cosine=float(cosines.mean()) if cosines is not None else None,
+        max_score_change=float(changes.max()),
+        mean_score_change=float(changes.mean()),
+        flips={name: _flips(old, new, mixed, *limits) for name, limits in criteria.items()},
+    )
+
+
+def _flips(old: Unit, new: Unit, mixed: Unit | None, low: float, high: float) -> Flips:
+    def new_matches(before: Unit, after: Unit) -> int:
+        return int(((before < low) & (after >= high)).sum())
+
+    return Flips(
+        low=low,
+        high=high,
+        new_matches=new_matches(old, new),
+        lost_matches=new_matches(new, old),
+        mixed=new_matches(old, mixed) + new_matches(mixed, old) if mixed is not None else None,
+    )
+
+
+def _scores(first: Unit, second: Unit) -> Unit:
+    scores: Unit = (first * second).sum(axis=1)
+    return scores

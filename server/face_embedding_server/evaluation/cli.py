@@ -1,0 +1,273 @@
+"""`evaluate`, `calibrate` and `drift`: what a model is worth on the operator's own faces."""
+
+import argparse
+import contextlib
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from face_embedding_models import drift
+from face_embedding_server import calibration, settings
+from face_embedding_server.calibration import Calibration, OperatingPoint
+from face_embedding_server.errors import OperatorError
+from face_embedding_server.evaluation import change, embedding, metrics, pairs, plots, report
+from face_embedding_server.evaluation.calibrating import calibrate
+from face_embedding_server.evaluation.change import Change
+from face_embedding_server.evaluation.embedding import Embedder
+from face_embedding_server.evaluation.pairs import Pairs
+from face_embedding_server.evaluation.report import Scored
+
+EXIT_NO = 1
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+class UsageError(OperatorError):
+    """Options that do not fit together."""
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `evaluate`, `calibrate` and `drift`."""
+    add = functools.partial(_add, commands)
+    evaluate = add("evaluate", _evaluate, "measure how well a model tells people apart")
+    _add_pairs_options(evaluate)
+    evaluate.add_argument("--output", type=Path, help="a folder for report.json and the plots")
+    calibrator = add("calibrate", _calibrate, "choose thresholds by the errors to be expected")
+    _add_pairs_options(calibrator)
+    calibrator.add_argument("--output", type=Path, required=True, help="the file to write, JSON")
+    calibrator.add_argument(
+        "--rates",
+        type=_rates,
+        metavar="RATE,…",
+        help="false match rates, such as 1e-2,1e-3; default: each that the pairs support",
+    )
+    drifter = add(
+        "drift", _drift, "show what a change does to decisions (exit status 1 if they flip)"
+    )
+    for name in ("before", "after"):
+        drifter.add_argument(name, metavar=name.upper(), help="MODEL[:BACKEND[:PRECISION]]")
+    drifter.add_argument("--images", type=Path, required=True, help="a folder of images")
+    drifter.add_argument("--calibration", type=Path, help="decide at its operating points")
+    drifter.add_argument(
+        "--threshold",
+        type=float,
+        default=drift.DEFAULT_THRESHOLD,
+        help="decide at this similarity, without a calibration (default: %(default)s)",
+    )
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Any,
+    summary: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=summary, description=summary)
+    command.add_argument("--store", type=Path, help="the folder with the models")
+    command.add_argument(
+        "--detect", action="store_true", help="the images are photographs, not aligned faces"
+    )
+    command.add_argument("--detector", help="what finds the faces")
+    command.add_argument("--detector-model", type=Path, help="the detector's model")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_pairs_options(command: argparse.ArgumentParser) -> None:
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--lfw-bin", type=Path, metavar="FILE", help="pairs as InsightFace's")
+    source.add_argument("--pairs", type=Path, metavar="FILE", help="a CSV: first,second,same")
+    command.add_argument("--images", type=Path, help="the folder of the images of --pairs")
+    engine = command.add_mutually_exclusive_group(required=True)
+    engine.add_argument("--model", help="the model's name, to load it here")
+    engine.add_argument("--address", metavar="HOST:PORT", help="a running server")
+    command.add_argument("--backend", help="the inference engine of --model")
+    command.add_argument("--precision", help="the precision of --model")
+
+
+def _rates(text: str) -> list[float]:
+    return [float(rate) for rate in text.split(",")]
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    given = _read_pairs(options)
+    with _embedder(options) as embedder:
+        plain, flipped = (_score(embedder, given, options, flip=flip) for flip in (False, True))
+        document = report.evaluate(embedder, plain, flipped)
+    if options.output:
+        _write_report(document, plain, options.output)
+    print(json.dumps(document, indent=2) if options.json else _evaluation_text(document))
+    return 0
+
+
+def _write_report(document: dict[str, Any], scored: Scored, folder: Path) -> None:
+    curve = metrics.roc(scored.scores, scored.same)
+    title = f"{document['model']}, {document['backend']} {document['precision']}"
+    threshold = metrics.equal_error(curve).threshold
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "report.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+        plots.draw_roc(curve, title, folder / "roc.png")
+        plots.draw_det(curve, title, folder / "det.png")
+        plots.draw_histogram(scored.scores, scored.same, threshold, title, folder / "histogram.png")
+    except OSError as error:
+        raise UsageError(f"the report cannot be written to {folder}: {error}") from error
+
+
+def _evaluation_text(document: dict[str, Any]) -> str:
+    lines = [
+        f"{document['model']} on {document['backend']} at {document['precision']}: "
+        f"{document['same_pairs']} pairs of one person, {document['different_pairs']} of two",
+        document["weights_note"],
+    ]
+    lines += [f"{name}: {message}" for name, message in document["errors"].items()]
+    if document["pairs_left_out"]:
+        lines.append(f"{document['pairs_left_out']} pairs left out for that")
+    for name, title in (("plain", "as given"), ("with_flip", "with the mirror image")):
+        measured = document[name]
+        low, high = measured["auc_interval"].values()
+        lines += ["", f"{title}:", f"  AUC {measured['auc']:.5f} ({low:.5f} to {high:.5f})"]
+        if folds := measured["ten_fold_accuracy"]:
+            lines.append(f"  accuracy {folds['mean']:.4%} ± {folds['std']:.4%} (10 folds)")
+        equal = measured["equal_error"]
+        lines.append(
+            f"  equal error rate {equal['rate']:.4%} at similarity {equal['threshold']:.4f}"
+        )
+        lines += map(_true_accept_text, measured["true_accept_rates"])
+    return "\n".join(lines)
+
+
+def _true_accept_text(point: dict[str, Any]) -> str:
+    start = f"  TAR at FAR {point['rate']:g}"
+    if "different_pairs_needed" in point:
+        return f"{start}: needs {point['different_pairs_needed']:,} pairs of different people"
+    low, high = point["true_accept_interval"].values()
+    return (
+        f"{start}: {point['true_accept_rate']:.4%} ({low:.4%} to {high:.4%}), "
+        f"similarity {point['threshold']:.4f}"
+    )
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    given = _read_pairs(options)
+    with _embedder(options) as embedder:
+        scored = _score(embedder, given, options)
+        space = embedder.info.embedding_space
+    made = calibrate(scored.scores, scored.same, space, options.rates)
+    calibration.write(made, options.output)
+    print(options.output.read_text("utf-8") if options.json else _calibration_text(made))
+    return 0
+
+
+def _calibration_text(made: Calibration) -> str:
+    def row(point: OperatingPoint) -> str:
+        return (
+            f"{point.name:<12} {point.threshold:9.4f} "
+            f"{point.threshold_low:8.4f} to {point.threshold_high:.4f} "
+            f"{point.false_match_rate:8.3%} (≤ {point.false_match_rate_high:.3%}) "
+            f"{point.false_non_match_rate:8.3%} (≤ {point.false_non_match_rate_high:.3%})"
+        )
+
+    return "\n".join(
+        [
+            f"{made.space}: {made.same_pairs} pairs of one person, {made.different_pairs} of two",
+            f"{'name':<12} {'threshold':>9} {'undecided':>18} {'false match':>20} "
+            f"{'false non-match':>20}",
+            *map(row, made.operating_points),
+        ]
+    )
+
+
+def _drift(options: argparse.Namespace) -> int:
+    images = _read_images(options.images)
+    embedded, spaces = [], []
+    for side in (options.before, options.after):
+        with embedding.in_process(_settings_of(side, options)) as embedder:
+            embedded.append(embedding.embed_images(embedder, images, detect=options.detect))
+            spaces.append(embedder.info.embedding_space)
+    criteria = {"threshold": (options.threshold, options.threshold)}
+    if options.calibration:
+        points = calibration.read(options.calibration, spaces[0]).operating_points
+        criteria = {point.name: (point.threshold_low, point.threshold_high) for point in points}
+    before, after = embedded
+    found = change.measure(before, after, criteria, same_space=spaces[0] == spaces[1])
+    print(json.dumps(found.as_json(), indent=2) if options.json else _drift_text(options, found))
+    return 0 if found.keeps_stored_embeddings else EXIT_NO
+
+
+def _drift_text(options: argparse.Namespace, found: Change) -> str:
+    lines = [
+        f"from {options.before} to {options.after}: {found.faces} faces, {found.pairs} pairs",
+        f"similarity of a pair: changes by {found.mean_score_change:.5f} on average, "
+        f"{found.max_score_change:.5f} at most",
+    ]
+    if found.same_space:
+        lines.insert(
+            1,
+            f"cosine of a face's two embeddings: {found.mean_cosine:.5f} on average, "
+            f"{found.min_cosine:.5f} at least",
+        )
+    for name, flips in found.flips.items():
+        mixed = "" if flips.mixed is None else f", {flips.mixed} flips of stored against new"
+        lines.append(
+            f"{name} (similarity {flips.low:.4f} to {flips.high:.4f}): {flips.new_matches} new "
+            f"matches, "
+            f"{flips.lost_matches} lost{mixed}"
+        )
+    return "\n".join([*lines, found.verdict])
+
+
+def _read_pairs(options: argparse.Namespace) -> Pairs:
+    if options.lfw_bin:
+        return pairs.read_lfw(options.lfw_bin)
+    if options.images is None:
+        raise UsageError("--pairs needs the folder of its images: give --images")
+    return pairs.read_table(options.pairs, options.images)
+
+
+def _read_images(folder: Path) -> list[bytes]:
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+        return [file.read_bytes() for file in files]
+    except OSError as error:
+        raise UsageError(f"the images in {folder} cannot be read: {error}") from error
+
+
+def _embedder(options: argparse.Namespace) -> contextlib.AbstractContextManager[Embedder]:
+    if options.address:
+        return embedding.of_server(options.address)
+    return embedding.in_process(
+        settings.load(
+            {
+                **_common_flags(options),
+                "model": options.model,
+                "backend": options.backend,
+                "precision": options.precision,
+            }
+        )
+    )
+
+
+def _settings_of(side: str, options: argparse.Namespace) -> settings.Settings:
+    """Return the settings of MODEL[:BACKEND[:PRECISION]]."""
+    names = ("model", "backend", "precision")
+    parts = side.split(":")
+    if len(parts) > len(names) or not all(parts):
+        raise UsageError(f"'{side}' is not of the form MODEL[:BACKEND[:PRECISION]]")
+    return settings.load({**_common_flags(options), **dict(zip(names, parts, strict=False))})
+
+
+def _common_flags(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "store": options.store,
+        "detector": options.detector,
+        "detector_model": options.detector_model,
+    }
+
+
+def _score(
+    embedder: Embedder, given: Pairs, options: argparse.Namespace, *, flip: bool = False
+) -> Scored:
+    embedded = embedding.embed_images(embedder, given.images, detect=options.detect, flip=flip)
+    return report.score(given, embedded)

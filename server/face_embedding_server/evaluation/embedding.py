@@ -1,0 +1,151 @@
+"""Embedding many images: by a model in this process, or by a running server."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
+from face_embedding_models.store import Store
+from face_embedding_server import serving
+from face_embedding_server.embeddings import Vector
+from face_embedding_server.errors import OperatorError, Refusal
+from face_embedding_server.images import ImageReader
+from face_embedding_server.machine import available_cpus
+from face_embedding_server.settings import Settings
+
+_AT_A_TIME = 4 * available_cpus()
+_TIMEOUT_S = 60
+
+
+class EmbeddingError(OperatorError):
+    """Images cannot be embedded; the message says why."""
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """Embeds faces.
+
+    Args:
+        info: the model that does it.
+        embed: returns the raw embedding of a face, float32 `[size]`, or raises `Refusal`.
+    """
+
+    info: pb.GetModelInfoResponse
+    embed: Callable[[pb.Face], Vector]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What became of images.
+
+    Args:
+        values: float64 `[images, size]`, of length 1; zero where there is none.
+        errors: why an image has none, by its index.
+    """
+
+    values: NDArray[np.float64]
+    errors: dict[int, str]
+
+
+@contextlib.contextmanager
+def in_process(settings: Settings) -> Iterator[Embedder]:
+    """Load a model into this process."""
+    model = serving.load(Store(settings.store).get(settings.model), settings)
+    try:
+        yield Embedder(model.info, lambda face: model.embed(face)[0].raw)
+    finally:
+        model.backend.close()
+
+
+@contextlib.contextmanager
+def of_server(address: str) -> Iterator[Embedder]:
+    """Use a running server.
+
+    Raises:
+        EmbeddingError: if it does not answer.
+    """
+    with grpc.insecure_channel(address) as channel:
+        stub = pb_grpc.FaceEmbeddingServiceStub(channel)
+
+        def embed(face: pb.Face) -> Vector:
+            request = pb.EmbedRequest(faces=[face], normalization=pb.NORMALIZATION_NONE)
+            try:
+                response = stub.Embed(request, timeout=_TIMEOUT_S)
+            except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
+                    raise Refusal(pb.ERROR_REASON_UNSPECIFIED, error.details() or "") from error
+                raise _no_answer(address, error) from error
+            return np.array(response.results[0].embedding.values, np.float32)
+
+        try:
+            info = stub.GetModelInfo(pb.GetModelInfoRequest(), timeout=_TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise _no_answer(address, error) from error
+        yield Embedder(info, embed)
+
+
+def embed_images(
+    embedder: Embedder, images: Sequence[bytes], *, detect: bool, flip: bool = False
+) -> Embedded:
+    """Embed image files, with a progress bar.
+
+    Args:
+        embedder: does it.
+        images: the files' bytes.
+        detect: whether they are photographs, of which the largest face is taken, and not aligned
+            faces.
+        flip: whether to add the raw embedding of the mirror image, as InsightFace does for LFW.
+
+    Raises:
+        EmbeddingError: if no image could be embedded.
+    """
+    work = functools.partial(_embed, embedder, detect, flip)
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        done = pool.map(work, images)
+        # None: where there is a terminal to draw on.
+        outcomes = list(tqdm(done, total=len(images), unit="image", leave=False, disable=None))
+    errors = {index: each for index, each in enumerate(outcomes) if isinstance(each, str)}
+    if len(errors) == len(images):
+        raise EmbeddingError(f"no image could be embedded; the first one: {errors[0]}")
+    values = np.zeros((len(images), embedder.info.embedding_size))
+    for index, each in enumerate(outcomes):
+        if not isinstance(each, str):
+            values[index] = each / np.linalg.norm(each)
+    return Embedded(values, errors)
+
+
+def _embed(embedder: Embedder, detect: bool, flip: bool, image: bytes) -> Vector | str:
+    try:
+        raw = embedder.embed(_face(detect, encoded=image))
+        if flip:
+            mirrored = cv2.flip(ImageReader().decode(image), 1)
+            pixels = pb.RawImage(
+                data=mirrored.tobytes(),
+                width=mirrored.shape[1],
+                height=mirrored.shape[0],
+                channel_order=pb.CHANNEL_ORDER_BGR,
+            )
+            raw = raw + embedder.embed(_face(detect, raw=pixels))
+    except Refusal as refusal:
+        return str(refusal)
+    return raw
+
+
+def _face(detect: bool, **image: bytes | pb.RawImage) -> pb.Face:
+    if detect:
+        largest = pb.DetectFace(selection=pb.FACE_SELECTION_LARGEST)
+        return pb.Face(detect=largest, **image)  # type: ignore[arg-type]  # one of its images
+    return pb.Face(aligned=pb.Aligned(), **image)  # type: ignore[arg-type]
+
+
+def _no_answer(address: str, error: grpc.RpcError) -> EmbeddingError:
+    return EmbeddingError(f"{address}: {error.details() or error.code().name}")

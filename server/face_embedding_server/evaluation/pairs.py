@@ -1,0 +1,108 @@
+"""Labelled pairs of images: read from a folder with a table of pairs, or from an LFW file."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from face_embedding_server.errors import OperatorError
+from face_embedding_server.evaluation import lfw
+
+_SUFFIXES = ("", ".jpg", ".jpeg", ".png", ".webp")
+_SEED = 0
+_COLUMNS = ("first", "second", "same")
+_LABELS = {"1": True, "true": True, "same": True, "0": False, "false": False, "different": False}
+
+
+class PairsError(OperatorError):
+    """The pairs cannot be read; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images and which of them are of one person.
+
+    Args:
+        names: of the images.
+        images: the images' files, as bytes.
+        first: `[pairs]`, the index of one image of each pair.
+        second: `[pairs]`, the index of the other.
+        same: `[pairs]`, whether both are of one person.
+    """
+
+    names: list[str]
+    images: list[bytes]
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    same: NDArray[np.bool_]
+
+
+def read_lfw(path: Path) -> Pairs:
+    """Read a file of pairs as InsightFace distributes them, such as `lfw.bin`.
+
+    Raises:
+        PairsError: if it cannot be read.
+    """
+    try:
+        labelled = lfw.read_pairs_bin(path.read_bytes())
+    except (OSError, lfw.LfwFileError) as error:
+        raise PairsError(f"{path}: {error}") from error
+    indices = np.arange(len(labelled.images))
+    names = [f"{path.name}[{index}]" for index in indices]
+    return Pairs(names, labelled.images, indices[::2], indices[1::2], labelled.same)
+
+
+def read_table(table: Path, folder: Path) -> Pairs:
+    """Read a CSV file with the columns first, second, same, and the images that it names.
+
+    The pairs come in a fixed random order: tables tend to be sorted, and then the folds of an
+    evaluation would be of one kind each.
+
+    Args:
+        table: the CSV file; `same` is 1, true or same, or 0, false or different.
+        folder: where the images are; their names may lack the suffix.
+
+    Raises:
+        PairsError: if something is missing or not understood; the line is named.
+    """
+    try:
+        with table.open(encoding="utf-8", newline="") as lines:
+            reader = csv.DictReader(lines)
+            rows = list(reader)
+            columns = reader.fieldnames or []
+    except (OSError, ValueError, csv.Error) as error:
+        raise PairsError(f"the pairs {table} cannot be read: {error}") from error
+    if missing := [name for name in _COLUMNS if name not in columns]:
+        raise PairsError(
+            f"{table}: the column '{missing[0]}' is missing; needed are first,second,same"
+        )
+    if not rows:
+        raise PairsError(f"{table} holds no pair")
+    images: dict[str, bytes] = {}
+    same = []
+    for number, row in enumerate(rows, start=2):
+        label = _LABELS.get((row["same"] or "").strip().lower())
+        if label is None:
+            raise PairsError(f"{table}, line {number}: 'same' is 1 or 0, not {row['same']!r}")
+        same.append(label)
+        for name in (row["first"], row["second"]):
+            if name not in images:
+                images[name] = _read_image(folder, name or "", f"{table}, line {number}")
+    index = {name: number for number, name in enumerate(images)}
+    order = np.random.default_rng(_SEED).permutation(len(rows))
+    first, second = (np.array([index[row[name]] for row in rows], np.intp) for name in _COLUMNS[:2])
+    labels = np.array(same)
+    return Pairs(list(images), list(images.values()), first[order], second[order], labels[order])
+
+
+def _read_image(folder: Path, name: str, where: str) -> bytes:
+    for suffix in _SUFFIXES:
+        path = folder / f"{name}{suffix}"
+        if path.is_file():
+            try:
+                return path.read_bytes()
+            except OSError as error:
+                raise PairsError(f"{where}: {path} cannot be read: {error}") from error
+    raise PairsError(f"{where}: there is no image '{name}' in {folder}")

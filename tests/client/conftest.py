@@ -1,0 +1,82 @@
+"""Fixtures: each client in turn, and photographs."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from twins import Blocking, Client
+
+from face_embedding_client import FaceEmbeddingClient, Landmarks, cli
+from face_embedding_models.store import Store
+from support import RunningServer, encode, running_server, small_settings
+
+
+@pytest.fixture(params=[FaceEmbeddingClient, Blocking], ids=["threads", "asyncio"])
+def kind(request: pytest.FixtureRequest) -> type[Client]:
+    return request.param
+
+
+@pytest.fixture
+def any_client(kind: type[Client], server: RunningServer) -> Client:
+    return kind(server.address)
+
+
+@pytest.fixture(scope="session")
+def blind_server(store: Store) -> Iterator[RunningServer]:
+    """A server without a detector."""
+    with running_server(small_settings(store, detector="none")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def photographs(test_data: Path) -> dict[str, Path]:
+    """Photographs with one face each, by name."""
+    return {file.stem: file for file in sorted((test_data / "faces" / "photos").glob("*.jpg"))}
+
+
+@pytest.fixture(scope="session")
+def landmarks(test_data: Path) -> dict[str, Landmarks]:
+    """The landmarks of the photographs, by name."""
+    points = json.loads((test_data / "faces" / "landmarks.json").read_text("utf-8"))
+    return {name: Landmarks(*map(tuple, face)) for name, face in points.items()}
+
+
+@pytest.fixture(scope="session")
+def portrait(photographs: dict[str, Path]) -> bytes:
+    """A photograph with one face."""
+    return photographs["person02_00"].read_bytes()
+
+
+@pytest.fixture(scope="session")
+def couple(photographs: dict[str, Path]) -> bytes:
+    """A photograph with a smaller face on the left and a larger one on the right."""
+    large = cv2.imread(str(photographs["person02_00"]))
+    small = cv2.resize(cv2.imread(str(photographs["person02_01"])), None, fx=0.6, fy=0.6)
+    padded = np.zeros((large.shape[0], small.shape[1], 3), np.uint8)
+    padded[: small.shape[0]] = small
+    return encode(cv2.hconcat([padded, large]), ".jpg")
+
+
+@pytest.fixture(scope="session")
+def nobody() -> bytes:
+    """A photograph without a face."""
+    return encode(np.full((200, 300, 3), 90, np.uint8))
+
+
+@pytest.fixture
+def run(
+    server: RunningServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """The command with the server's address, which gives its status and both outputs."""
+    monkeypatch.setenv("FACE_EMBEDDING_ADDRESS", "127.0.0.1:1")
+
+    def run(*arguments: str, address: str = server.address) -> tuple[int, str, str]:
+        status = cli.main([*arguments, "--address", address])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
