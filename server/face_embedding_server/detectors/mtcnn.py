@@ -21,8 +21,8 @@ with warnings.catch_warnings():
 # In pixels of the searched image. The eyes of such a face are 15 pixels apart, too close for it to
 # be recognised well, and a search for faces of 20 takes 2.4 times as long.
 _MIN_FACE_SIDE = 36
-# The least scores of the three networks: the published ones but for the last, 0.7, at which blurs in
-# the background pass for faces; the faces of 17 photographs score 0.98 and more.
+# The least scores of the three networks: the published ones but for the last, 0.7, at which blurs
+# pass for faces; the faces of 17 photographs score 0.98 and more.
 _MIN_SCORES = [0.6, 0.7, 0.9]
 _LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 # The package cuts off the fractions of landmarks.
