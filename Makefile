@@ -11,7 +11,7 @@ PROTO := face_embedding/v1/face_embedding.proto
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test serve parity bench profile lint types format proto proto-check lock
+.PHONY: help setup demo test serve parity bench profile stages lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ bench: setup  ## measure the server against the engine alone (QUICK=1: only the 
 
 profile: $(STORE)/$(MODEL)/current.json  ## record where a server under load spends its time, as build/profile.svg
 	$(BIN)/python benchmarks/profile.py --store $(STORE) --model $(MODEL) --output build/profile.svg
+
+stages: setup  ## measure what each stage of a photograph costs
+	$(BIN)/python benchmarks/stages.py --store $(STORE)
 
 $(STORE)/$(MODEL)/current.json: $(READY)
 	$(BIN)/face-embedding-server models synthesize $(MODEL) --store $(STORE)

@@ -28,6 +28,7 @@ MODELS = {
     "mobilefacenet": "face-recognition-mobilefacenet-arcface",
 }
 CALLERS = (1, 2, 4, 8, 16)
+MODES = ("unary", "batch", "stream")
 ROUNDS = 2
 
 
@@ -99,7 +100,7 @@ def main() -> None:
 
 def every_case() -> list[Case]:
     """Return all loads on all models."""
-    loads = [(mode, callers) for mode in ("unary", "batch", "stream") for callers in CALLERS]
+    loads = [(mode, callers) for mode in MODES for callers in CALLERS]
     return [
         Case(m, precision, *load) for m in MODELS for precision in ("f32", "int8") for load in loads
     ]
@@ -214,18 +215,31 @@ def row(result: Result) -> str:
 
 
 def draw(results: list[Result], path: Path) -> None:
-    """Draw the share of the engine's throughput that each case reaches."""
+    """Draw the share of the engine's throughput by the number of callers."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    labels = [f"{r.model} {r.precision}\n{r.mode} × {r.callers}" for r in results]
-    figure, axes = pyplot.subplots(figsize=(9, 0.45 * len(results) + 1.5), layout="constrained")
-    axes.barh(labels, [result.ratio for result in results], color="#3b7dd8")
-    axes.axvline(1, color="black", linewidth=1)
-    axes.invert_yaxis()
-    axes.set_xlabel("faces a second, as a share of what benchmark_app reaches on the same IR")
+    kinds = list(dict.fromkeys((r.model, r.precision) for r in results))
+    figure, panels = pyplot.subplots(
+        1, len(kinds), figsize=(3 * len(kinds), 3.4), sharey=True, layout="constrained"
+    )
+    for (model, precision), axes in zip(kinds, panels, strict=True):
+        of_kind = [r for r in results if (r.model, r.precision) == (model, precision)]
+        for mode in MODES:
+            points = [(r.callers, r.ratio) for r in of_kind if r.mode == mode]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o", label=mode)
+        axes.axhline(1, color="black", linewidth=1)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(CALLERS, labels=map(str, CALLERS))
+        axes.set_ylim(0, 1.3)
+        axes.set_title(f"{model} {precision}", fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="lower right")
+    figure.supxlabel("callers", fontsize=10)
+    figure.supylabel("share of benchmark_app's throughput", fontsize=9)
     figure.savefig(path, dpi=110)
 
 

@@ -1,0 +1,141 @@
+"""Warnings: each fires on what it names, and none on good photographs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding_models import manifest
+from face_embedding_models.store import Store
+from face_embedding_server import alignment, backends, detectors, quality
+from face_embedding_server.alignment import Points
+from face_embedding_server.image_headers import ImageSize
+from face_embedding_server.images import Image
+from support import MOBILE, Golden
+
+SIZE = ImageSize(112, 112)
+GOOD_NORM = 12.0
+MIN_NORM = manifest.load(MOBILE).output.min_norm
+# A head in millimetres, x to the right, y down, z to the viewer: the eyes, the tip of the nose and
+# the corners of the mouth.
+HEAD = np.array([(-31, -33, -8), (31, -33, -8), (0, 0, 22), (-25, 33, -2), (25, 33, -2)], float)
+
+
+def warned(
+    face: Image, landmarks: Points | None = None, norm: float = GOOD_NORM
+) -> dict[str, pb.Warning]:
+    found = quality.warnings(face, landmarks, norm, MIN_NORM)
+    names = [pb.WarningReason.Name(each.reason).removeprefix("WARNING_REASON_") for each in found]
+    return dict(zip(names, found, strict=True))
+
+
+@pytest.fixture(scope="module")
+def person() -> tuple[Image, Points]:
+    """A photograph of a person, and the landmarks that the detector finds."""
+    image = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
+    detector = detectors.load("mtcnn", None)
+    assert detector
+    return image, detectors.find(detector, image)[0].landmarks
+
+
+@pytest.fixture(scope="module")
+def face(person: tuple[Image, Points]) -> Image:
+    """That person's aligned face."""
+    return alignment.align(*person, SIZE)
+
+
+def test_good_face(face: Image, person: tuple[Image, Points]) -> None:
+    """A good photograph has no warning."""
+    assert not warned(face, person[1])
+
+
+SPOILT: dict[str, tuple[str, Callable[[Image], Image]]] = {
+    "blur": ("BLURRED", lambda face: cv2.GaussianBlur(face, (0, 0), 2)),
+    "strong blur": ("BLURRED", lambda face: cv2.GaussianBlur(face, (0, 0), 4)),
+    "no light": ("DARK", lambda face: (face * 0.12).astype(np.uint8)),
+    "too much light": ("BRIGHT", lambda face: cv2.add(face, (150, 150, 150, 0))),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_spoilt_face(name: str, face: Image) -> None:
+    """A spoilt face has the warning that names it."""
+    reason, spoil = SPOILT[name]
+    assert reason in warned(spoil(face))
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_spoilt_photographs(name: str, golden: Golden) -> None:
+    """So have all of the aligned photographs, which have none as they are."""
+    reason, spoil = SPOILT[name]
+    assert not [face for face in golden.faces if warned(face)]
+    silent = [face for face in golden.faces if reason not in warned(spoil(face))]
+    # Light that leaves a few faces just below the limit is no failure of the warning.
+    assert len(silent) <= (2 if reason == "BRIGHT" else 0)
+
+
+def test_landmarks_of_photographs(test_data: Path, golden: Golden) -> None:
+    """The landmarks of good photographs raise no warning."""
+    landmarks = json.loads((test_data / "faces" / "landmarks.json").read_text())
+    for name, face in zip(golden.names, golden.faces, strict=True):
+        assert not warned(face, np.array(landmarks[name])), name
+
+
+def test_norms_of_photographs(golden: Golden) -> None:
+    """No aligned photograph has a low norm with the trained weights."""
+    for embedding in golden.embeddings:
+        assert "LOW_NORM" not in warned(golden.faces[0], norm=float(np.linalg.norm(embedding)))
+
+
+def test_norm_of_noise(trained_store: Store) -> None:
+    """What is no face has a low norm."""
+    noise = np.random.default_rng(0).integers(0, 256, (112, 112, 3)).astype(np.uint8)
+    backend = backends.load("openvino", trained_store.get(MOBILE), "f32")
+    norm = float(np.linalg.norm(backend.embed(noise)))
+    assert warned(noise, norm=norm)["LOW_NORM"].value == pytest.approx(norm)
+
+
+def test_unknown_norm(face: Image) -> None:
+    """Where the norms of a model are not known, none is too low."""
+    assert not quality.warnings(face, None, 0.1, None)
+
+
+def test_small(face: Image, person: tuple[Image, Points]) -> None:
+    """A face whose eyes are 12 pixels apart in the photograph is small."""
+    landmarks = person[1]
+    small = landmarks * 12 / np.linalg.norm(landmarks[1] - landmarks[0])
+    warning = warned(face, small)["SMALL"]
+    assert warning.value == pytest.approx(12)
+    assert warning.limit == 20
+
+
+def test_mirrored_landmarks(face: Image, person: tuple[Image, Points]) -> None:
+    """Left and right swapped are no face's landmarks."""
+    assert "LANDMARKS" in warned(face, person[1][[1, 0, 2, 4, 3]])
+
+
+@pytest.mark.parametrize(("degrees", "frontal"), [(0, True), (15, True), (45, False)])
+def test_turned_head(degrees: float, frontal: bool, face: Image) -> None:
+    """A head that is turned far is not frontal."""
+    angle = np.radians(degrees)
+    turn = np.array(
+        [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
+    )
+    landmarks = (HEAD @ turn.T)[:, :2] + 100
+    assert ("NOT_FRONTAL" not in warned(face, landmarks)) == frontal
+
+
+def test_value_is_beyond_limit(face: Image) -> None:
+    """A warning tells what was measured and the limit that it is beyond."""
+    dark = warned((face * 0.05).astype(np.uint8))["DARK"]
+    assert 0 <= dark.value < dark.limit == 25
+
+
+def test_flat_image() -> None:
+    """An image of one colour has no detail, and that is no error."""
+    assert "BLURRED" in warned(np.full((112, 112, 3), 127, np.uint8))
