@@ -14,6 +14,10 @@ from face_embedding_server.backends import BackendError, BackendInfo
 from face_embedding_server.machine import available_cpus
 
 _DEVICE = "CPU"
+# After faces that overlapped, so many in a row have to find nothing in flight before one is taken
+# for a lone one again: between two callers there are moments in which one face is alone, and all
+# threads on it and a stream on the next one get in each other's way.
+_LONE_AFTER = 8
 
 
 class OpenVinoBackend:
@@ -21,7 +25,7 @@ class OpenVinoBackend:
 
     A lone face gets all threads and so the shortest latency. Faces that come while another is
     computed each get one of the parallel streams, which together have the highest throughput. Which
-    it is follows from what is in flight, so there is nothing to choose.
+    it is follows from what is and was in flight, so there is nothing to choose.
     """
 
     def __init__(
@@ -33,11 +37,13 @@ class OpenVinoBackend:
         self._local = threading.local()
         self._busy = threading.Lock()
         self._in_flight = 0
+        self._until_lone = 0
 
     def embed(self, face_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed one face; see `Backend.embed`."""
         with self._busy:
-            alone = self._in_flight == 0
+            self._until_lone = _LONE_AFTER if self._in_flight else max(0, self._until_lone - 1)
+            alone = self._until_lone == 0
             self._in_flight += 1
         try:
             request = self._lone if alone else self._own_request()
