@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from skimage import data
 
+from face_embedding_client import FaceEmbeddingClient, Photograph
 from face_embedding_models.store import Store
 from face_embedding_server import calibration, cli
 from face_embedding_server.calibration import CalibrationError
@@ -174,6 +175,32 @@ def test_calibrate(run: Any, test_data: Path, trained_store: Store, tmp_path: Pa
     point = calibration.read(file, space).get("equal-error")
     assert (point.false_match_rate, point.false_non_match_rate) == (0, 0)
     assert 0.3 < point.threshold < 0.5
+
+
+def test_calibrated_server_decides(
+    run: Any, test_data: Path, trained_store: Store, tmp_path: Path
+) -> None:
+    """A server with that calibration decides all 120 pairs of photographs rightly."""
+    faces, file = test_data / "faces", tmp_path / "calibration.json"
+    given = ("--pairs", faces / "pairs.csv", "--images", faces / "photos", "--detect")
+    run("calibrate", "--store", trained_store.root, "--model", MOBILE, "--output", file, *given)
+    with (faces / "pairs.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    photographs = {
+        path.stem: Photograph(path.read_bytes()) for path in (faces / "photos").glob("*.jpg")
+    }
+    settings = small_settings(trained_store, calibration=file)
+    with running_server(settings) as server, FaceEmbeddingClient(server.address) as client:
+        stored = {name: client.embed(photograph) for name, photograph in photographs.items()}
+        decisions = [
+            client.compare(
+                photographs[row["first"]], stored[row["second"]], operating_point="equal-error"
+            ).decision
+            for row in rows
+        ]
+    expected = ["MATCH" if row["same"] == "1" else "NO_MATCH" for row in rows]
+    assert len(decisions) == 120
+    assert decisions == expected
 
 
 def test_calibrated_rates() -> None:

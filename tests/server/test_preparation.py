@@ -1,4 +1,4 @@
-"""Photographs: faces that the server finds and aligns."""
+"""How faces are prepared: found by the server, or aligned by the landmarks of the caller."""
 
 import csv
 import io
