@@ -31,6 +31,7 @@ _MEASURES = {
     "BRIGHT": "mean luminance of 255",
     "LOW_NORM": "norm of the embedding",
     "LANDMARKS": "distance from a face's layout in pixels",
+    "CHANNEL_ORDER": "red above blue of 255",
 }
 
 

@@ -3,8 +3,6 @@
 The limits were measured on 16 aligned photographs of five people with the trained MobileFaceNet.
 Each lies between what these photographs have and what they have once they are spoilt so far that
 the embedding turns away from the original one; the comments tell both, and the cosine then.
-
-Swapped red and blue channels are not among them: nothing that can be measured on one face tells.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,6 +40,8 @@ _DARK = _Range(pb.WARNING_REASON_DARK, low=25)
 _BRIGHT = _Range(pb.WARNING_REASON_BRIGHT, high=225)
 # 0.099 to 0.257 as they are; 0.028 to 0.069 with a Gaussian blur of 1.5 pixels: 0.83 to 0.93.
 _BLURRED = _Range(pb.WARNING_REASON_BLURRED, low=0.07)
+# 43 to 100 as they are, and so -43 to -100 with red and blue swapped: 0.95 to 0.98; 0 in grey.
+_CHANNEL_ORDER = _Range(pb.WARNING_REASON_CHANNEL_ORDER, low=-20)
 
 
 def warnings(
@@ -60,11 +60,13 @@ def warnings(
         int(_TOP * height) : int(_BOTTOM * height), int(_LEFT * width) : int(_RIGHT * width)
     ]
     grey = cv2.cvtColor(inner, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
+    blue, _, red, _ = cv2.mean(inner)
     mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
     found = [
         *_DARK.check(mean),
         *_BRIGHT.check(mean),
         *_BLURRED.check(_detail(grey, deviation)),
+        *_CHANNEL_ORDER.check(red - blue),
     ]
     if min_norm is not None:
         found += _Range(pb.WARNING_REASON_LOW_NORM, low=min_norm).check(norm)

@@ -58,6 +58,7 @@ SPOILT: dict[str, tuple[str, Callable[[Image], Image]]] = {
     "blur": ("BLURRED", lambda face: cv2.GaussianBlur(face, (0, 0), 2)),
     "strong blur": ("BLURRED", lambda face: cv2.GaussianBlur(face, (0, 0), 4)),
     "no light": ("DARK", lambda face: (face * 0.12).astype(np.uint8)),
+    "swapped": ("CHANNEL_ORDER", lambda face: np.ascontiguousarray(face[..., ::-1])),
     "too much light": ("BRIGHT", lambda face: cv2.add(face, (150, 150, 150, 0))),
 }
 
@@ -134,6 +135,12 @@ def test_value_is_beyond_limit(face: Image) -> None:
     """A warning tells what was measured and the limit that it is beyond."""
     dark = warned((face * 0.05).astype(np.uint8))["DARK"]
     assert 0 <= dark.value < dark.limit == 25
+
+
+def test_grey_face(face: Image) -> None:
+    """A grey face has no channel order to warn of."""
+    grey = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    assert not warned(grey)
 
 
 def test_flat_image() -> None:

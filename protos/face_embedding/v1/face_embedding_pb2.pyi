@@ -44,6 +44,7 @@ class WarningReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WARNING_REASON_BRIGHT: _ClassVar[WarningReason]
     WARNING_REASON_LOW_NORM: _ClassVar[WarningReason]
     WARNING_REASON_LANDMARKS: _ClassVar[WarningReason]
+    WARNING_REASON_CHANNEL_ORDER: _ClassVar[WarningReason]
 
 class WeightsOrigin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -100,6 +101,7 @@ WARNING_REASON_DARK: WarningReason
 WARNING_REASON_BRIGHT: WarningReason
 WARNING_REASON_LOW_NORM: WarningReason
 WARNING_REASON_LANDMARKS: WarningReason
+WARNING_REASON_CHANNEL_ORDER: WarningReason
 WEIGHTS_ORIGIN_UNSPECIFIED: WeightsOrigin
 WEIGHTS_ORIGIN_PUBLISHED: WeightsOrigin
 WEIGHTS_ORIGIN_UNVERIFIED: WeightsOrigin
