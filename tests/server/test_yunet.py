@@ -1,6 +1,7 @@
 """YuNet's part of the work, on a network of its form that finds white cells instead of faces."""
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from face_embedding_server import detectors
-from face_embedding_server.detectors import Detector
+from face_embedding_server.detectors import Detector, DetectorError
 
 # YuNet has a head of each kind for each stride; `bbox` is the centre's offset and the logarithm of
 # the size, and `kps` five points, all in strides from the cell's corner.
@@ -91,6 +92,15 @@ def test_any_size(detector: Detector) -> None:
     assert len(detector.detect(with_cells(320, 160, (10, 6), (30, 6)))) == 2
     assert len(detector.detect(with_cells(96, 200, (5, 12)))) == 1
     assert detector.detect(with_cells(64, 64)) == []
+
+
+def test_another_network(tmp_path: Path) -> None:
+    """A network of another form is refused when it is loaded."""
+    network = white_cells()
+    del network.graph.output[-1]
+    onnx.save(network, tmp_path / "other.onnx")
+    with pytest.raises(DetectorError, match=r"cannot load .*other\.onnx as a YuNet"):
+        detectors.load("yunet", tmp_path / "other.onnx")
 
 
 def test_name(detector: Detector) -> None:

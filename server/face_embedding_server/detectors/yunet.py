@@ -16,6 +16,7 @@ from face_embedding_server.images import Image
 _MIN_SCORE = 0.7
 _NMS_OVERLAP = 0.3
 _MAX_CANDIDATES = 5000
+_TRIAL_SIDE = 64
 
 
 class YunetDetector:
@@ -58,8 +59,11 @@ def load(model_file: Path | None) -> YunetDetector:
     if not model_file.is_file():
         raise DetectorError(f"the detector's model {model_file} does not exist")
     try:
-        return YunetDetector(model_file)
+        detector = YunetDetector(model_file)
+        # Any ONNX file loads; only YuNet's own gives faces.
+        detector.detect(np.zeros((_TRIAL_SIDE, _TRIAL_SIDE, 3), np.uint8))
     except cv2.error as error:
         raise DetectorError(
             f"OpenCV cannot load {model_file} as a YuNet: {error.err or error}"
         ) from error
+    return detector
