@@ -18,12 +18,7 @@ from face_embedding_server.image_headers import ImageSize
 from face_embedding_server.images import Image, ImageReader
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-_SELECTIONS = {
-    pb.FACE_SELECTION_UNSPECIFIED: pb.FACE_SELECTION_ONLY,
-    pb.FACE_SELECTION_ONLY: pb.FACE_SELECTION_ONLY,
-    pb.FACE_SELECTION_LARGEST: pb.FACE_SELECTION_LARGEST,
-    pb.FACE_SELECTION_ALL: pb.FACE_SELECTION_ALL,
-}
+_ONLY_ONE = (pb.FACE_SELECTION_UNSPECIFIED, pb.FACE_SELECTION_ONLY)
 # Landmarks of a face that is cut by the border can lie outside of the image, but not far.
 _MAX_OUTSIDE = 1.0
 _MIN_EXTENT_PIXELS = 1.0
@@ -111,11 +106,11 @@ class FaceReader:
 
     def _find(self, face: pb.Face) -> list[PreparedFace]:
         detector = self._require_detector()
-        selection = _SELECTIONS.get(face.detect.selection)
-        if selection is None:
+        selection = face.detect.selection
+        if selection not in pb.FaceSelection.values():
             raise Refusal(
                 pb.ERROR_REASON_FACE_SELECTION,
-                f"{face.detect.selection} is not a FaceSelection",
+                f"{selection} is not a FaceSelection",
                 "detect.selection",
             )
         photograph = self.images.read(face)
@@ -126,7 +121,7 @@ class FaceReader:
                 "no face was found in the photograph; is there one, upright and large enough?",
                 "detect",
             )
-        if selection == pb.FACE_SELECTION_ONLY and len(found) > 1:
+        if selection in _ONLY_ONE and len(found) > 1:
             raise Refusal(
                 pb.ERROR_REASON_SEVERAL_FACES,
                 f"{len(found)} faces were found where one was asked for: crop the photograph, or "

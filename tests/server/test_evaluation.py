@@ -268,6 +268,13 @@ def test_drift_of_nothing() -> None:
         change.measure(embedded(0), embedded(0), LIMITS, same_space=True)
 
 
+def test_drift_on_an_empty_folder(run: Any, store: Store, tmp_path: Path) -> None:
+    """A folder without images is an error, and no crash."""
+    status, _, err = run("drift", MOBILE, MOBILE, "--store", store.root, "--images", tmp_path)
+    assert status == 2
+    assert "at least two faces" in err
+
+
 @pytest.mark.parametrize("side", ["", ":mxnet", f"{MOBILE}:a:b:c"])
 def test_bad_side(run: Any, table: Path, store: Store, side: str) -> None:
     """A side that is not MODEL[:BACKEND[:PRECISION]] is refused."""

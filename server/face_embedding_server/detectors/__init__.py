@@ -9,7 +9,6 @@ detector is asked for.
 """
 
 import importlib
-import importlib.util
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -102,10 +102,10 @@ def measure(
         EmbeddingError: if there are not two faces that both could embed.
     """
     failed = [*before.errors, *after.errors]
-    kept = np.setdiff1d(np.arange(len(before.values)), np.array(failed, np.intp))
+    kept = np.setdiff1d(np.arange(len(before.raw)), np.array(failed, np.intp))
     if len(kept) < 2:
         raise EmbeddingError("there have to be at least two faces that both sides can embed")
-    one, other = before.values[kept], after.values[kept]
+    one, other = before.unit[kept], after.unit[kept]
     first, second = np.array(list(itertools.combinations(range(len(kept)), 2)), np.intp).T
     old, new = _scores(one[first], one[second]), _scores(other[first], other[second])
     mixed = _scores(one[first], other[second]) if same_space else None

@@ -93,7 +93,12 @@ def _rates(text: str) -> list[float]:
 def _evaluate(options: argparse.Namespace) -> int:
     given = _read_pairs(options)
     with _embedder(options) as embedder:
-        plain, flipped = (_score(embedder, given, options, flip=flip) for flip in (False, True))
+        straight, mirrored = (
+            embedding.embed_images(embedder, given.images, detect=options.detect, mirror=mirror)
+            for mirror in (False, True)
+        )
+        plain = report.score(given, straight)
+        flipped = report.score(given, straight.with_mirror_images(mirrored))
         document = report.evaluate(embedder, plain, flipped)
     if options.output:
         _write_report(document, plain, options.output)
@@ -152,7 +157,8 @@ def _true_accept_text(point: dict[str, Any]) -> str:
 def _calibrate(options: argparse.Namespace) -> int:
     given = _read_pairs(options)
     with _embedder(options) as embedder:
-        scored = _score(embedder, given, options)
+        embedded = embedding.embed_images(embedder, given.images, detect=options.detect)
+        scored = report.score(given, embedded)
         space = embedder.info.embedding_space
     made = calibrate(scored.scores, scored.same, space, options.rates)
     calibration.write(made, options.output)
@@ -264,10 +270,3 @@ def _common_flags(options: argparse.Namespace) -> dict[str, Any]:
         "detector": options.detector,
         "detector_model": options.detector_model,
     }
-
-
-def _score(
-    embedder: Embedder, given: Pairs, options: argparse.Namespace, *, flip: bool = False
-) -> Scored:
-    embedded = embedding.embed_images(embedder, given.images, detect=options.detect, flip=flip)
-    return report.score(given, embedded)

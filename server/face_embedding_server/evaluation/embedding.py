@@ -48,12 +48,23 @@ class Embedded:
     """What became of images.
 
     Args:
-        values: float64 `[images, size]`, of length 1; zero where there is none.
+        raw: float64 `[images, size]`; zero where there is none.
         errors: why an image has none, by its index.
     """
 
-    values: NDArray[np.float64]
+    raw: NDArray[np.float64]
     errors: dict[int, str]
+
+    @property
+    def unit(self) -> NDArray[np.float64]:
+        """The embeddings at length 1; zero where there is none."""
+        norms = np.linalg.norm(self.raw, axis=1, keepdims=True)
+        unit: NDArray[np.float64] = self.raw / np.where(norms > 0, norms, 1)
+        return unit
+
+    def with_mirror_images(self, mirrored: "Embedded") -> "Embedded":
+        """Return the sums with the raw embeddings of the mirror images, as InsightFace for LFW."""
+        return Embedded(self.raw + mirrored.raw, mirrored.errors | self.errors)
 
 
 @contextlib.contextmanager
@@ -94,7 +105,7 @@ def of_server(address: str) -> Iterator[Embedder]:
 
 
 def embed_images(
-    embedder: Embedder, images: Sequence[bytes], *, detect: bool, flip: bool = False
+    embedder: Embedder, images: Sequence[bytes], *, detect: bool, mirror: bool = False
 ) -> Embedded:
     """Embed image files, with a progress bar.
 
@@ -103,41 +114,40 @@ def embed_images(
         images: the files' bytes.
         detect: whether they are photographs, of which the largest face is taken, and not aligned
             faces.
-        flip: whether to add the raw embedding of the mirror image, as InsightFace does for LFW.
+        mirror: whether to embed their mirror images instead.
 
     Raises:
         EmbeddingError: if no image could be embedded.
     """
-    work = functools.partial(_embed, embedder, detect, flip)
+    work = functools.partial(_embed, embedder, detect, mirror)
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         done = pool.map(work, images)
         # None: where there is a terminal to draw on.
         outcomes = list(tqdm(done, total=len(images), unit="image", leave=False, disable=None))
     errors = {index: each for index, each in enumerate(outcomes) if isinstance(each, str)}
-    if len(errors) == len(images):
+    if errors and len(errors) == len(images):
         raise EmbeddingError(f"no image could be embedded; the first one: {errors[0]}")
-    values = np.zeros((len(images), embedder.info.embedding_size))
+    raw = np.zeros((len(images), embedder.info.embedding_size))
     for index, each in enumerate(outcomes):
         if not isinstance(each, str):
-            values[index] = each / np.linalg.norm(each)
-    return Embedded(values, errors)
+            raw[index] = each
+    return Embedded(raw, errors)
 
 
-def _embed(embedder: Embedder, detect: bool, flip: bool, image: bytes) -> Vector | str:
+def _embed(embedder: Embedder, detect: bool, mirror: bool, image: bytes) -> Vector | str:
     try:
-        raw = embedder.embed(_face(detect, encoded=image))
-        if flip:
-            mirrored = cv2.flip(ImageReader().decode(image), 1)
-            pixels = pb.RawImage(
-                data=mirrored.tobytes(),
-                width=mirrored.shape[1],
-                height=mirrored.shape[0],
-                channel_order=pb.CHANNEL_ORDER_BGR,
-            )
-            raw = raw + embedder.embed(_face(detect, raw=pixels))
+        if not mirror:
+            return embedder.embed(_face(detect, encoded=image))
+        mirrored = cv2.flip(ImageReader().decode(image), 1)
+        pixels = pb.RawImage(
+            data=mirrored.tobytes(),
+            width=mirrored.shape[1],
+            height=mirrored.shape[0],
+            channel_order=pb.CHANNEL_ORDER_BGR,
+        )
+        return embedder.embed(_face(detect, raw=pixels))
     except Refusal as refusal:
         return str(refusal)
-    return raw
 
 
 def _face(detect: bool, **image: bytes | pb.RawImage) -> pb.Face:

@@ -42,7 +42,8 @@ def score(pairs: Pairs, embedded: Embedded) -> Scored:
     first, second, same = pairs.first[kept], pairs.second[kept], pairs.same[kept]
     if same.all() or not same.any():
         raise EmbeddingError("there have to be pairs of one person, and pairs of two")
-    scores = (embedded.values[first] * embedded.values[second]).sum(axis=1)
+    unit = embedded.unit
+    scores = (unit[first] * unit[second]).sum(axis=1)
     errors = {pairs.names[index]: message for index, message in embedded.errors.items()}
     return Scored(scores, same, int((~kept).sum()), errors)
 
