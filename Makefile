@@ -7,7 +7,7 @@ STORE ?= build/store
 MODEL ?= face-recognition-resnet34-arcface
 BACKEND ?= openvino
 ADDRESS ?= 127.0.0.1:50051
-PROTO := face_embedding/v1/face_embedding.proto
+PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/open_inference.proto
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
@@ -82,5 +82,6 @@ proto-check: proto  ## check that the committed stubs are current
 
 lock: setup  ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate \
-		--extra server --extra mxnet --extra quantize --extra detect --extra plot --extra dev --output-file requirements.lock pyproject.toml
+		--extra server --extra mxnet --extra quantize --extra detect --extra plot --extra otel \
+		--extra docs --extra dev --output-file requirements.lock pyproject.toml
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from face_embedding_models import ir, sealed
@@ -120,15 +119,10 @@ def _files(model: StoredModel, precision: str) -> dict[str, str]:
 
 def _embed(model: StoredModel, precision: str, faces_bgr: Sequence[Face]) -> Embeddings:
     chosen = PRECISIONS[precision]
-    compiled = ov.Core().compile_model(
-        ir.read(model, chosen.ir), "CPU", {"INFERENCE_PRECISION_HINT": chosen.hint}
-    )
+    compiled = ir.compile_for(ir.read(model, chosen.ir), chosen.hint)
     if (runs := effective(compiled, precision)) != precision:
         raise DriftError(f"this machine's processor runs the model at {runs}, not at {precision}")
-    embeddings: Embeddings = np.concatenate(
-        [compiled(ir.as_input(face))[0] for face in faces_bgr], dtype=np.float64
-    )
-    return embeddings
+    return ir.embed(compiled, faces_bgr).astype(np.float64)
 
 
 def _normalized(embeddings: Embeddings) -> Embeddings:

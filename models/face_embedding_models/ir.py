@@ -1,7 +1,12 @@
-"""OpenVINO IR: making it from a stored checkpoint, and what it costs to run."""
+"""OpenVINO IR: making it from a stored checkpoint, and what it costs to run.
 
+With the f32 IR come golden embeddings, those that it gives for the sample faces when it is made. A
+server holds its own against them before it lets requests in.
+"""
+
+import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +17,12 @@ from numpy.typing import NDArray
 
 from face_embedding_models import conversion, sealed
 from face_embedding_models.errors import StoreError
-from face_embedding_models.store import IR_MODEL_FILE, StoredModel
+from face_embedding_models.sample_faces import sample_faces
+from face_embedding_models.store import GOLDEN_FILE, IR_MODEL_FILE, StoredModel
 
 PRECISION = "f32"
+
+Embeddings = NDArray[np.float32]
 _ELEMENTWISE = {"Add", "Subtract", "Multiply", "Divide", "PRelu", "Relu", "Sigmoid", "Clamp"}
 
 
@@ -38,11 +46,28 @@ def convert(model: StoredModel) -> Path:
         ConversionError: if the network cannot be converted.
         StoreError: if the checkpoint was damaged, or the store cannot be written.
     """
-    return save(conversion.convert(model.read_checkpoint(), model.manifest), model, PRECISION, {})
+    network = conversion.convert(model.read_checkpoint(), model.manifest)
+    size = model.manifest.input
+    faces = [face.pixels_bgr for face in sample_faces(size.width, size.height)]
+    golden = embed(compile_for(network, ov.Type.f32), faces)
+    return save(network, model, PRECISION, {}, golden)
 
 
-def save(network: ov.Model, model: StoredModel, precision: str, record: Mapping[str, Any]) -> Path:
+def save(
+    network: ov.Model,
+    model: StoredModel,
+    precision: str,
+    record: Mapping[str, Any],
+    golden: Embeddings | None = None,
+) -> Path:
     """Put an IR of a model into the store, with what is to be remembered of it.
+
+    Args:
+        network: the IR.
+        model: the model.
+        precision: the precision of the IR.
+        record: what is to be remembered.
+        golden: the raw embeddings of the sample faces, `[faces, size]`.
 
     Raises:
         StoreError: if the store cannot be written.
@@ -54,6 +79,8 @@ def save(network: ov.Model, model: StoredModel, precision: str, record: Mapping[
             ov.save_model(network, pending / IR_MODEL_FILE, compress_to_fp16=False)
         except RuntimeError as error:
             raise StoreError(f"OpenVINO cannot write the IR to {folder}: {error}") from error
+        if golden is not None:
+            np.save(pending / GOLDEN_FILE, golden)
 
     origin = {"weights_sha256": model.weights_sha256, "openvino": ov.get_version()}
     sealed.write(folder, fill, {**origin, **record})
@@ -71,6 +98,27 @@ def read(model: StoredModel, precision: str = PRECISION) -> ov.Model:
         return ov.Core().read_model(model=xml, weights=weights)
     except RuntimeError as error:
         raise StoreError(f"OpenVINO cannot read {model.ir_folder(precision)}: {error}") from error
+
+
+def read_golden(model: StoredModel) -> Embeddings:
+    """Return the golden embeddings, raw, float32 `[faces, size]`, in the order of the sample faces.
+
+    Raises:
+        StoreError: if the model was not converted, or they were damaged since.
+    """
+    golden: Embeddings = np.load(io.BytesIO(model.read_golden_file()))
+    return golden
+
+
+def compile_for(network: ov.Model, hint: ov.Type) -> ov.CompiledModel:
+    """Compile an IR as it is, for the type that is asked of the engine."""
+    return ov.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": hint})
+
+
+def embed(compiled: ov.CompiledModel, faces_bgr: Sequence[NDArray[np.uint8]]) -> Embeddings:
+    """Embed aligned faces, uint8 HWC BGR; return the raw embeddings, float32 `[faces, size]`."""
+    embeddings: Embeddings = np.concatenate([compiled(as_input(face))[0] for face in faces_bgr])
+    return embeddings
 
 
 def as_input(face_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -20,6 +20,8 @@ class Precision:
 
 
 REFERENCE = "f32"
+# How near a precision in effect has to come to the golden embeddings, which are made at f32.
+GOLDEN_MIN_COSINE = {"bf16": 0.99, "f16": 0.99, "int8": 0.9}
 PRECISIONS = {
     "f32": Precision("f32", ov.Type.f32),
     "bf16": Precision("f32", ov.Type.bf16),

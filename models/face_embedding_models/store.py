@@ -5,7 +5,7 @@
         current.json                     which checkpoint is in use
         DIGEST/                          one folder a checkpoint
           checkpoint/                    model-symbol.json, model-0000.params
-          ir-f32/                        model.xml, model.bin
+          ir-f32/                        model.xml, model.bin, golden.npy
           drift-bf16/                    how far a precision is from f32
 
 Every innermost folder is sealed (see `sealed`), so that nothing half-written is ever visible and
@@ -34,10 +34,11 @@ ORIGIN_NOTES: dict[Origin, str] = {
 
 IR_MODEL_FILE = "model.xml"
 IR_WEIGHTS_FILE = "model.bin"
+GOLDEN_FILE = "golden.npy"
 _CURRENT_FILE = "current.json"
 _CHECKPOINT_FOLDER = "checkpoint"
 _FOLDER_DIGITS = 16
-_SPACE_DIGITS = 16
+_VERSION_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,22 @@ class StoredModel:
         that computes it: parity makes embeddings of all engines comparable.
         """
         name, output = self.manifest.name, self.manifest.output.mxnet_name
-        return f"{name}/{self.weights_sha256[:_SPACE_DIGITS]}/{output}"
+        return f"{name}/{self.version}/{output}"
+
+    @property
+    def version(self) -> str:
+        """The version of the model: the start of its weights' digest."""
+        return self.weights_sha256[:_VERSION_DIGITS]
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that changes whenever any file of the model is made anew.
+
+        Raises:
+            StoreError: if a record is missing, as while a folder is replaced, or damaged.
+        """
+        folders = sorted(path.parent for path in self.folder.glob(f"*/{sealed.RECORD_FILE}"))
+        return "\n".join(f"{folder.name} {sealed.read_record(folder)}" for folder in folders)
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -96,6 +112,18 @@ class StoredModel:
         Raises:
             StoreError: if the model was not converted to that precision, or was damaged since.
         """
+        folder = self._existing_ir_folder(precision)
+        return sealed.read_file(folder, IR_MODEL_FILE), sealed.read_file(folder, IR_WEIGHTS_FILE)
+
+    def read_golden_file(self) -> bytes:
+        """Return the verified bytes of the golden embeddings, which the f32 IR comes with.
+
+        Raises:
+            StoreError: if the model was not converted, or was damaged since.
+        """
+        return sealed.read_file(self._existing_ir_folder("f32"), GOLDEN_FILE)
+
+    def _existing_ir_folder(self, precision: str) -> Path:
         folder = self.ir_folder(precision)
         if not folder.exists():
             name = self.manifest.name
@@ -104,7 +132,7 @@ class StoredModel:
                 f"{name} has no IR at {precision} in the store; make it with "
                 f"'face-embedding-server models {command}'"
             )
-        return sealed.read_file(folder, IR_MODEL_FILE), sealed.read_file(folder, IR_WEIGHTS_FILE)
+        return folder
 
 
 class Store:

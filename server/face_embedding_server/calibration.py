@@ -46,6 +46,23 @@ class Calibration:
     different_pairs: int
     operating_points: tuple[OperatingPoint, ...]
 
+    @property
+    def model(self) -> str:
+        """The name of the model that the space belongs to."""
+        return self.space.partition("/")[0]
+
+    def check(self, space: str) -> None:
+        """Refuse to be used in another embedding space.
+
+        Raises:
+            CalibrationError: if it is another one.
+        """
+        if self.space != space:
+            raise CalibrationError(
+                f"the calibration is of the embedding space '{self.space}', the model's is "
+                f"'{space}'; calibrate again with this model"
+            )
+
     def get(self, name: str) -> OperatingPoint:
         """Return an operating point.
 
@@ -80,16 +97,16 @@ def write(calibration: Calibration, path: Path) -> None:
         raise CalibrationError(f"the calibration {path} cannot be written: {error}") from error
 
 
-def read(path: Path, space: str) -> Calibration:
-    """Read the calibration of an embedding space.
+def read(path: Path) -> Calibration:
+    """Read a calibration.
 
     Raises:
-        CalibrationError: if the file cannot be read, is damaged or of another space.
+        CalibrationError: if the file cannot be read or is damaged.
     """
     try:
         document: dict[str, Any] = json.loads(path.read_text("utf-8"))
         points = tuple(OperatingPoint(**point) for point in document.pop("operating_points"))
-        calibration = Calibration(operating_points=points, **document)
+        return Calibration(operating_points=points, **document)
     except OSError as error:
         raise CalibrationError(f"the calibration {path} cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -97,9 +114,3 @@ def read(path: Path, space: str) -> Calibration:
             f"{path} is not a calibration, or a damaged one ({error!r}); make it with "
             f"'face-embedding-server calibrate'"
         ) from error
-    if calibration.space != space:
-        raise CalibrationError(
-            f"the calibration {path} is of the embedding space '{calibration.space}', the model's "
-            f"is '{space}'; calibrate again with this model"
-        )
-    return calibration

@@ -45,6 +45,11 @@ class Calls:
             finally:
                 self._stream_ends.discard(end)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether new calls are refused."""
+        return self._stopping
+
     def refuse(self) -> None:
         """Refuse every new call from now on; those in progress go on, streams too."""
         with self._changed:

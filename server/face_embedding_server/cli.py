@@ -5,22 +5,19 @@ Exit status: 0 for success, 1 if the answer of a check is no, 2 for an error.
 
 import argparse
 import json
-import logging
-import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from face_embedding_models.errors import ModelError
+from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
-from face_embedding_server import backends, models_cli, parity, settings
+from face_embedding_server import access, backends, models_cli, parity, settings, signals
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.evaluation import cli as evaluation_cli
 from face_embedding_server.faces import FaceReader
 from face_embedding_server.parity import Report
-from face_embedding_server.sample_faces import sample_faces
 from face_embedding_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
 
 EXIT_NO = 1
 EXIT_ERROR = 2
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _REFERENCE_BACKEND = "mxnet"
 _CANDIDATE_BACKEND = "openvino"
 
@@ -63,17 +59,21 @@ def _parser() -> argparse.ArgumentParser:
     models_cli.add_common_options(check)
     check.set_defaults(run=_parity)
     evaluation_cli.add_commands(commands)
+    token = commands.add_parser("token", help="make a bearer token for the access file")
+    token.set_defaults(run=_token)
     return parser
 
 
 def _serve(options: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    wait_for_stop = _on_stop_signal()
-    # Here, since only this command needs it, and a signal may come while it is imported.
+    events = signals.Signals()
+    # Here, since only this command needs them, and a signal may come while they are imported.
     from face_embedding_server import server
+    from face_embedding_server.telemetry import logs, tracing
 
     flags = {name: value for name, value in vars(options).items() if name != "run"}
     chosen = settings.load(flags)
+    logs.configure(chosen.log_format, chosen.log_level)
+    tracer = tracing.CallTracer(tracing.exporting_provider()) if chosen.tracing else None
 
     def announce(port: int, model: "ServedModel") -> None:
         info, host = model.info, chosen.address.rpartition(":")[0]
@@ -83,32 +83,14 @@ def _serve(options: argparse.Namespace) -> int:
             flush=True,
         )
 
-    server.run(chosen, wait_for_stop, announce)
+    server.run(chosen, events.looks(chosen.watch_s), announce, tracer)
     return 0
 
 
-def _on_stop_signal() -> Callable[[], None]:
-    """Return a function that waits for SIGTERM or SIGINT; a second one ends the process at once.
-
-    It waits on a pipe that the signal itself writes to: a wait on a lock sleeps on if the signal
-    comes in another thread.
-    """
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer)
-
-    def handle(number: int, _: object) -> None:
-        for each in _STOP_SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
-        logging.info("stopping on %s", signal.Signals(number).name)
-
-    for each in _STOP_SIGNALS:
-        signal.signal(each, handle)
-
-    def wait() -> None:
-        os.read(reader, 1)
-
-    return wait
+def _token(_: argparse.Namespace) -> int:
+    token, digest = access.new_token()
+    print(f"token   {token}\nsha256  {digest}")
+    return 0
 
 
 def _parity(options: argparse.Namespace) -> int:

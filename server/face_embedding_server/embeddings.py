@@ -18,16 +18,8 @@ class EmbeddingSpace:
     id: str
     size: int
 
-    def message(self, raw: Vector, normalization: pb.Normalization) -> pb.Embedding:
-        """Return a raw embedding, float32 `[size]`, as a message.
-
-        Raises:
-            ArithmeticError: if the embedding cannot be normalized, which a working network never
-                gives rise to.
-        """
-        norm = float(np.linalg.norm(raw))
-        if not np.isfinite(norm) or norm == 0:
-            raise ArithmeticError(f"the network gave an embedding of norm {norm}")
+    def message(self, raw: Vector, norm: float, normalization: pb.Normalization) -> pb.Embedding:
+        """Return a raw embedding, float32 `[size]`, with its norm as a message."""
         values = raw if normalization == pb.NORMALIZATION_NONE else raw / np.float32(norm)
         return pb.Embedding(values=values.tolist(), norm=norm, space=self.id)
 

@@ -22,6 +22,12 @@ _CODES = {
     pb.ERROR_REASON_NO_DETECTOR: grpc.StatusCode.FAILED_PRECONDITION,
     pb.ERROR_REASON_OPERATING_POINT_UNKNOWN: grpc.StatusCode.NOT_FOUND,
     pb.ERROR_REASON_INTERNAL: grpc.StatusCode.INTERNAL,
+    pb.ERROR_REASON_CREDENTIALS_MISSING: grpc.StatusCode.UNAUTHENTICATED,
+    pb.ERROR_REASON_CREDENTIALS_UNKNOWN: grpc.StatusCode.UNAUTHENTICATED,
+    pb.ERROR_REASON_CREDENTIALS_EXPIRED: grpc.StatusCode.UNAUTHENTICATED,
+    pb.ERROR_REASON_PERMISSION: grpc.StatusCode.PERMISSION_DENIED,
+    pb.ERROR_REASON_MODEL_VERSION: grpc.StatusCode.NOT_FOUND,
+    pb.ERROR_REASON_ABANDONED: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
 
@@ -62,11 +68,14 @@ def code_of(refusal: Refusal) -> grpc.StatusCode:
     return _CODES.get(refusal.reason, grpc.StatusCode.INVALID_ARGUMENT)
 
 
+def reason_name(refusal: Refusal) -> str:
+    """Return the name of a refusal's reason without the prefix that all share."""
+    return pb.ErrorReason.Name(refusal.reason).removeprefix(_PREFIX)
+
+
 def status_of(refusal: Refusal) -> status_pb2.Status:
     """Return a refusal as a status with an `ErrorInfo`."""
-    info = error_details_pb2.ErrorInfo(
-        reason=pb.ErrorReason.Name(refusal.reason).removeprefix(_PREFIX), domain=DOMAIN
-    )
+    info = error_details_pb2.ErrorInfo(reason=reason_name(refusal), domain=DOMAIN)
     message = refusal.message
     if refusal.field:
         info.metadata["field"] = refusal.field

@@ -16,6 +16,7 @@ from face_embedding_server.detectors import Detection, Detector
 from face_embedding_server.errors import Refusal
 from face_embedding_server.image_headers import ImageSize
 from face_embedding_server.images import Image, ImageReader
+from face_embedding_server.telemetry import current
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 _ONLY_ONE = (pb.FACE_SELECTION_UNSPECIFIED, pb.FACE_SELECTION_ONLY)
@@ -68,7 +69,7 @@ class FaceReader:
         """
         preparation = face.WhichOneof("preparation")
         if preparation == "aligned":
-            return [PreparedFace(self.images.read(face, self.size))]
+            return [PreparedFace(self._decode(face, self.size))]
         if preparation == "landmarks":
             return [self._read_with_landmarks(face)]
         if preparation == "detect":
@@ -95,14 +96,27 @@ class FaceReader:
             Refusal: if there is no detector, or the image cannot be read.
         """
         detector = self._require_detector()
-        photograph = self.images.read(request)
-        return photograph, detectors.find(detector, photograph)
+        photograph = self._decode(request)
+        return photograph, _detect(detector, photograph)
+
+    def _decode(
+        self, message: pb.Face | pb.DetectRequest, only_size: ImageSize | None = None
+    ) -> Image:
+        with current.stage(current.DECODE):
+            return self.images.read(message, only_size)
+
+    def _align(
+        self, photograph: Image, landmarks: Points, detection: Detection | None = None
+    ) -> PreparedFace:
+        with current.stage(current.ALIGN):
+            aligned = alignment.align(photograph, landmarks, self.size)
+        return PreparedFace(aligned, landmarks, detection)
 
     def _read_with_landmarks(self, face: pb.Face) -> PreparedFace:
         landmarks = _points(face.landmarks)
-        photograph = self.images.read(face)
+        photograph = self._decode(face)
         _check_landmarks(landmarks, photograph)
-        return PreparedFace(alignment.align(photograph, landmarks, self.size), landmarks)
+        return self._align(photograph, landmarks)
 
     def _find(self, face: pb.Face) -> list[PreparedFace]:
         detector = self._require_detector()
@@ -113,8 +127,8 @@ class FaceReader:
                 f"{selection} is not a FaceSelection",
                 "detect.selection",
             )
-        photograph = self.images.read(face)
-        found = detectors.find(detector, photograph)
+        photograph = self._decode(face)
+        found = _detect(detector, photograph)
         if not found:
             raise Refusal(
                 pb.ERROR_REASON_NO_FACE_FOUND,
@@ -129,12 +143,7 @@ class FaceReader:
                 "detect",
             )
         wanted = found[: self.max_faces] if selection == pb.FACE_SELECTION_ALL else found[:1]
-        return [
-            PreparedFace(
-                alignment.align(photograph, each.landmarks, self.size), each.landmarks, each
-            )
-            for each in wanted
-        ]
+        return [self._align(photograph, each.landmarks, each) for each in wanted]
 
     def _require_detector(self) -> Detector:
         if self.detector is None:
@@ -150,6 +159,11 @@ class FaceReader:
 def is_photograph(face: pb.Face) -> bool:
     """Return whether a face has to be found or aligned, which takes longer than to embed it."""
     return face.WhichOneof("preparation") in ("landmarks", "detect")
+
+
+def _detect(detector: Detector, photograph: Image) -> list[Detection]:
+    with current.stage(current.DETECT):
+        return detectors.find(detector, photograph)
 
 
 def _points(landmarks: pb.Landmarks) -> Points:

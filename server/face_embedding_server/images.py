@@ -5,6 +5,7 @@ OpenCV decodes images.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from face_embedding_server.errors import Refusal
 from face_embedding_server.image_headers import ImageSize, UnreadableImageError
 
 Image = NDArray[np.uint8]
+Number = TypeVar("Number", np.uint8, np.float32)
 
 DEFAULT_MAX_ENCODED_BYTES = 10 << 20
 DEFAULT_MAX_IMAGE_PIXELS = 50_000_000
@@ -145,7 +147,7 @@ def _decoded(data: bytes) -> Image | None:
     return cv2.flip(upright, flip) if flip is not None else upright  # type: ignore[return-value]
 
 
-def swap_red_and_blue(pixels: Image) -> Image:
+def swap_red_and_blue(pixels: NDArray[Number]) -> NDArray[Number]:
     """Return the pixels with their channels in reverse order, BGR for RGB and the other way."""
     return np.ascontiguousarray(pixels[..., ::-1])
 

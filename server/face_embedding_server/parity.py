@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_embedding_models.manifest import Parity
+from face_embedding_models.sample_faces import NamedFace
 from face_embedding_server.backends import Backend
 from face_embedding_server.embeddings import cosine_similarity
 from face_embedding_server.errors import OperatorError, Refusal
 from face_embedding_server.faces import FaceReader
 from face_embedding_server.images import swap_red_and_blue
-from face_embedding_server.sample_faces import NamedFace
 
 Embeddings = NDArray[np.float32]
 _SUFFIXES = {".jpg", ".jpeg", ".png"}

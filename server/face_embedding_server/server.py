@@ -1,72 +1,124 @@
 """The server as a whole: its life from the first port to the last answer."""
 
+import importlib.metadata
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from face_embedding_models.store import Store
-from face_embedding_server import service, serving
+from face_embedding_server import inference, service, tls
+from face_embedding_server.access import Access
 from face_embedding_server.calls import Calls
+from face_embedding_server.edge import Edge
+from face_embedding_server.hosting import ModelHost
+from face_embedding_server.inference import InferenceService
 from face_embedding_server.service import FaceEmbeddingService
-from face_embedding_server.serving import ModelHost, ServedModel
+from face_embedding_server.serving import ServedModel
 from face_embedding_server.settings import Settings, SettingsError
+from face_embedding_server.telemetry.metrics import Metrics, MetricsServer
+from face_embedding_server.telemetry.tracing import CallTracer
+from face_embedding_server.tls import TlsFiles
 from face_embedding_server.workers import Workers
 
 _HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_CHANNELZ_NAME = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
 _WHOLE_SERVER = ""
 _HANDLERS = 128
+_HEALTH_HANDLERS = 2
 _LAST_GRACE_S = 0.2
+_MS = 1000
+# A client may ping that often even while it has no call.
+_MIN_CLIENT_PING_S = 10
 
 
 class Server:
-    """A listening server. It answers health checks at once, and requests once it is loaded."""
+    """A listening server. It answers health checks at once, and requests once it is loaded.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: what it is told.
+        tracer: traces its calls; None where nobody wants that.
+
+    Raises:
+        SettingsError, ModelError, OperatorError: if it cannot be as the settings say.
+    """
+
+    def __init__(self, settings: Settings, tracer: CallTracer | None = None) -> None:
         self._settings = settings
-        self._stored = Store(settings.store).get(settings.model)
-        self._host = ModelHost(settings.model)
+        self.metrics = Metrics()
+        self._host = ModelHost(settings, self.metrics)
         self._calls = Calls()
         # Non-blocking: a watcher does not occupy a thread.
         self._health = HealthServicer(experimental_non_blocking=True)
-        self._model: ServedModel | None = None
+        self._loaded = False
         self._workers = Workers()
+        access = Access(
+            settings.access,
+            takes_tokens=bool(settings.tls_certificate) or settings.allow_plaintext_tokens,
+            takes_certificates=bool(settings.tls_client_ca),
+        )
         self._server = grpc.server(
             ThreadPoolExecutor(_HANDLERS, "handler"),
-            options=[
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
-                ("grpc.max_send_message_length", settings.max_message_bytes),
-                ("grpc.so_reuseport", 0),  # A second server on one port is a mistake to be told.
-            ],
+            options=_options(settings),
+            interceptors=[Edge(access, self.metrics, tracer)],
         )
-        answering = FaceEmbeddingService(self._host, self._calls, settings, self._workers)
-        self._server.add_generic_rpc_handlers((answering.handler(),))
+        version = importlib.metadata.version("face-embedding")
+        for answering in (
+            FaceEmbeddingService(self._host, self._calls, settings, self._workers),
+            InferenceService(self._host, self._calls, settings, self._workers, version),
+        ):
+            self._server.add_generic_rpc_handlers((answering.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (service.NAME, _HEALTH_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
-        self.port = self._bind()
+        names = [service.NAME, inference.NAME, _HEALTH_NAME]
+        if settings.channelz:
+            channelz.add_channelz_servicer(self._server)
+            names.append(_CHANNELZ_NAME)
+        if settings.reflection:
+            reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
+        self.port = self._bind(self._server, settings.address, self._credentials())
+        self._probed: grpc.Server | None = None
+        self.health_port: int | None = None
+        if settings.health_address:
+            self._probed = grpc.server(
+                ThreadPoolExecutor(_HEALTH_HANDLERS, "health"), options=_options(settings)
+            )
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
+            self.health_port = self._bind(self._probed, settings.health_address, None)
+        self._metrics_server: MetricsServer | None = None
+        self.metrics_port: int | None = None
+        if settings.metrics_address:
+            self._metrics_server = MetricsServer(self.metrics, settings.metrics_address)
+            self.metrics_port = self._metrics_server.port
 
     def start(self) -> None:
-        """Listen. Until the model is loaded, health is NOT_SERVING and requests are refused."""
+        """Listen. Until the models are loaded, health is NOT_SERVING and requests are refused."""
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._server.start()
+        if self._probed:
+            self._probed.start()
 
     def load(self) -> ServedModel:
-        """Load the model, let it answer once, and only then let requests in.
+        """Load the models, let them prove themselves, and only then let requests in.
+
+        Returns:
+            The default model.
 
         Raises:
-            BackendError: if the backend cannot run it.
-            StoreError: if the model's files are missing or damaged.
+            OperatorError: if the backend or the detector cannot be run.
+            StoreError: if a model's files are missing or damaged.
         """
-        model = serving.load(self._stored, self._settings)
-        self._model = model
-        self._host.serve(model)
+        model = self._host.load()
+        self._loaded = True
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
         return model
+
+    def refresh(self, *, retry: bool = True) -> None:
+        """Load what is new or was changed in the store; see `ModelHost.refresh`."""
+        self._host.refresh(retry=retry)
 
     def stop(self) -> None:
         """Stop without losing a call.
@@ -77,50 +129,84 @@ class Server:
         """
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._calls.refuse()
-        if self._model is not None:
+        if self._loaded:
             time.sleep(self._settings.drain_s)
         self._calls.finish(self._settings.grace_s)
         # What is left are refusals under way, and callers who watch health for ever.
-        self._server.stop(_LAST_GRACE_S).wait()
+        for each in filter(None, (self._server, self._probed)):
+            each.stop(_LAST_GRACE_S).wait()
+        if self._metrics_server:
+            self._metrics_server.close()
         self._workers.close()
-        if self._model is not None:
-            self._model.backend.close()
+        self._host.close()
 
-    def _bind(self) -> int:
-        address = self._settings.address
+    def _credentials(self) -> grpc.ServerCredentials | None:
+        certificate, key = self._settings.tls_certificate, self._settings.tls_key
+        if not (certificate and key):
+            return None
+        files = TlsFiles(certificate, key, self._settings.tls_client_ca)
+        return tls.server_credentials(files, self.metrics.certificate_read)
+
+    def _bind(
+        self, server: grpc.Server, address: str, credentials: grpc.ServerCredentials | None
+    ) -> int:
         try:
-            port = self._server.add_insecure_port(address)
+            if credentials:
+                return server.add_secure_port(address, credentials)
+            return server.add_insecure_port(address)
         except RuntimeError as error:
             raise SettingsError(
                 f"cannot listen on {address}: another server is there, or the host is not of this "
                 f"machine ({error})"
             ) from error
-        return port
 
     def _set_health(self, status: int) -> None:
-        for name in (_WHOLE_SERVER, service.NAME):
+        for name in (_WHOLE_SERVER, service.NAME, inference.NAME):
             self._health.set(name, status)
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    options = [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.so_reuseport", 0),  # A second server on one port is a mistake to be told.
+        ("grpc.keepalive_time_ms", int(settings.keepalive_s * _MS)),
+        ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * _MS)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", _MIN_CLIENT_PING_S * _MS),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", _MIN_CLIENT_PING_S * _MS),
+    ]
+    if settings.max_connection_age_s:
+        options += [
+            ("grpc.max_connection_age_ms", int(settings.max_connection_age_s * _MS)),
+            ("grpc.max_connection_age_grace_ms", int(settings.max_connection_age_grace_s * _MS)),
+        ]
+    return options
 
 
 def run(
     settings: Settings,
-    wait_for_stop: Callable[[], None],
+    looks: Iterable[bool],
     announce: Callable[[int, ServedModel], None],
+    tracer: CallTracer | None = None,
 ) -> None:
     """Serve until told to stop.
 
     Args:
         settings: the server's settings.
-        wait_for_stop: returns when the server is to stop.
-        announce: called once, with the port and the model, when requests are answered.
+        looks: yields whenever the store is to be looked at for changed models, and whether what
+            was refused before is to be tried again; ends when the server is to stop.
+        announce: called once, with the port and the default model, when requests are answered.
+        tracer: traces the calls; None where nobody wants that.
 
     Raises:
-        SettingsError, ModelError, BackendError: if the server cannot be started.
+        SettingsError, ModelError, OperatorError: if the server cannot be started.
     """
-    server = Server(settings)
+    server = Server(settings, tracer)
     server.start()
     try:
         announce(server.port, server.load())
-        wait_for_stop()
+        for retry in looks:
+            server.refresh(retry=retry)
     finally:
         server.stop()

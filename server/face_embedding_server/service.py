@@ -1,41 +1,37 @@
-"""The gRPC service: one method a call of the contract.
+"""The service of the contract: one method a call."""
 
-Requests arrive as bytes and are parsed here, so that bytes that are no request get an error of the
-contract like any other mistake.
-"""
-
-import logging
+import functools
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from dataclasses import asdict, dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError, Message
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_server import calls, embeddings, errors, faces
+from face_embedding_server import answering, calls, embeddings, errors, faces
+from face_embedding_server.answering import parse, refusal_of
 from face_embedding_server.calls import Calls
 from face_embedding_server.detectors import Detection
 from face_embedding_server.embeddings import Vector, cosine_similarity
 from face_embedding_server.errors import Refusal
-from face_embedding_server.serving import EmbeddedFace, ModelHost, ServedModel
+from face_embedding_server.faces import is_photograph
+from face_embedding_server.hosting import ModelHost
+from face_embedding_server.serving import EmbeddedFace, ServedModel
 from face_embedding_server.settings import Settings
 from face_embedding_server.streaming import Stream
+from face_embedding_server.telemetry import current
 from face_embedding_server.workers import Workers
 
 NAME = pb.DESCRIPTOR.services_by_name["FaceEmbeddingService"].full_name
 
-Request = TypeVar("Request", bound=Message)
-
-_log = logging.getLogger(__name__)
-
 
 class FaceEmbeddingService:
-    """Answers requests with the model that the host knows.
+    """Answers requests with the models that the host knows.
 
     Args:
-        host: knows the model.
+        host: knows the models.
         calls: counts the calls.
         settings: the limits.
         workers: threads that take the faces of one call at the same time.
@@ -49,30 +45,17 @@ class FaceEmbeddingService:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return the service in the form that a server takes."""
+        unary = functools.partial(answering.unary, self._calls.admitted)
         methods = {
-            "Embed": self._unary(pb.EmbedRequest, self._embed),
-            "Compare": self._unary(pb.CompareRequest, self._compare),
-            "Detect": self._unary(pb.DetectRequest, self._detect),
-            "GetModelInfo": self._unary(pb.GetModelInfoRequest, self._get_model_info),
+            "Embed": unary(pb.EmbedRequest, self._embed),
+            "Compare": unary(pb.CompareRequest, self._compare),
+            "Detect": unary(pb.DetectRequest, self._detect),
+            "GetModelInfo": unary(pb.GetModelInfoRequest, self._get_model_info),
             "EmbedStream": grpc.stream_stream_rpc_method_handler(
-                self._embed_stream, response_serializer=_serialize
+                self._embed_stream, response_serializer=answering.serialize
             ),
         }
         return grpc.method_handlers_generic_handler(NAME, methods)
-
-    def _unary(
-        self, kind: type[Request], method: Callable[[Request], Message]
-    ) -> "grpc.RpcMethodHandler[bytes, Message]":
-        """Return a method as a handler: a refusal or a fault becomes the status of the call."""
-
-        def call(data: bytes, context: grpc.ServicerContext) -> Message:
-            try:
-                with self._calls.admitted():
-                    return method(_parse(kind, data))
-            except Exception as error:
-                _abort(context, _refusal_of(error))
-
-        return grpc.unary_unary_rpc_method_handler(call, response_serializer=_serialize)
 
     def _embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
         """Embed the faces of one request."""
@@ -82,15 +65,21 @@ class FaceEmbeddingService:
         if len(request.faces) == 1:
             face = request.faces[0]
             try:
-                result = self._workers.run(face, _embed, model, face, request.normalization)
+                result = self._workers.run(
+                    is_photograph(face), _embed, model, face, request.normalization
+                )
             except Refusal as refusal:
                 raise _in_face(refusal, 0) from refusal
-            return pb.EmbedResponse(results=[result])
+            return pb.EmbedResponse(results=[result], model_version=model.version)
         answers = [
-            self._workers.submit(face, _embed_or_error, model, face, request.normalization, index)
+            self._workers.submit(
+                is_photograph(face), _embed_or_error, model, face, request.normalization, index
+            )
             for index, face in enumerate(request.faces)
         ]
-        return pb.EmbedResponse(results=[answer.result() for answer in answers])
+        return pb.EmbedResponse(
+            results=[answer.result() for answer in answers], model_version=model.version
+        )
 
     def _embed_stream(
         self, requests: Iterator[bytes], context: grpc.ServicerContext
@@ -108,13 +97,14 @@ class FaceEmbeddingService:
 
         try:
             with self._calls.stream(end):
-                reader = threading.Thread(target=self._read, args=(requests, stream), daemon=True)
-                reader.start()
+                read = functools.partial(copy_context().run, self._read, requests, stream)
+                threading.Thread(target=read, daemon=True).start()
                 yield from stream
             if was_asked_to_end.is_set():
                 raise calls.stopping()
         except Refusal as refusal:
-            _abort(context, refusal)
+            current.rejected(refusal)
+            answering.abort(context, refusal)
 
     def _read(self, requests: Iterator[bytes], stream: Stream[pb.EmbedStreamResponse]) -> None:
         """Take the items of a stream, as there is room, and have each answered by a worker."""
@@ -127,11 +117,11 @@ class FaceEmbeddingService:
                 if not stream.take():
                     return
                 try:
-                    item = _parse(pb.EmbedStreamRequest, data)
+                    item = parse(pb.EmbedStreamRequest, data)
                 except Refusal as refusal:
                     stream.done(_stream_error("", refusal))
                 else:
-                    self._workers.submit(item.face, answer, item)
+                    self._workers.submit(is_photograph(item.face), answer, item)
         except grpc.RpcError:
             stream.abandon()  # The caller is gone.
         else:
@@ -145,8 +135,8 @@ class FaceEmbeddingService:
             embeddings.check_normalization(item.normalization)
             result = _embed(model, item.face, item.normalization)
         except Exception as error:
-            return _stream_error(item.id, _refusal_of(error))
-        return pb.EmbedStreamResponse(id=item.id, result=result)
+            return _stream_error(item.id, error)
+        return pb.EmbedStreamResponse(id=item.id, result=result, model_version=model.version)
 
     def _compare(self, request: pb.CompareRequest) -> pb.CompareResponse:
         """Compare two faces."""
@@ -160,6 +150,7 @@ class FaceEmbeddingService:
         response = decide(similarity)
         response.cosine_similarity = similarity
         response.space = model.space.id
+        response.model_version = model.version
         for side, prepared in (
             (response.first, first.prepared),
             (response.second, second.prepared),
@@ -179,7 +170,7 @@ class FaceEmbeddingService:
                         "a comparison is of two faces: ask for the only one or the largest",
                         "detect.selection",
                     )
-                (face,) = self._workers.run(side.face, model.embed, side.face)
+                (face,) = self._workers.run(is_photograph(side.face), model.embed, side.face)
                 return _Side(face.raw, pb.PreparedFace(**_preparation(face)))
             if kind == "embedding":
                 return _Side(model.space.vector(side.embedding))
@@ -190,13 +181,15 @@ class FaceEmbeddingService:
     def _detect(self, request: pb.DetectRequest) -> pb.DetectResponse:
         """Find faces."""
         reader = self._host.get("").reader
-        photograph, found = self._workers.run_photograph(reader.detect, request)
+        photograph, found = self._workers.run(True, reader.detect, request)
         height, width = photograph.shape[:2]
         return pb.DetectResponse(detections=map(_detection, found), width=width, height=height)
 
     def _get_model_info(self, request: pb.GetModelInfoRequest) -> pb.GetModelInfoResponse:
-        """Describe the served model."""
-        return self._host.get(request.model).info
+        """Describe a served model."""
+        response = pb.GetModelInfoResponse(served_models=self._host.names())
+        response.MergeFrom(self._host.get(request.model).info)
+        return response
 
     def _check_count(self, count: int) -> None:
         limit = self._settings.max_faces_per_request
@@ -211,42 +204,20 @@ class FaceEmbeddingService:
             )
 
 
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
-
-
-def _parse(kind: type[Request], data: bytes) -> Request:
-    try:
-        return kind.FromString(data)
-    except DecodeError as error:
-        raise Refusal(
-            pb.ERROR_REASON_MALFORMED,
-            f"the bytes are not a {kind.DESCRIPTOR.full_name}; is the caller's contract the same?",
-        ) from error
-
-
-def _refusal_of(error: Exception) -> Refusal:
-    if isinstance(error, Refusal):
-        return error
-    _log.error("a request failed", exc_info=error)
-    return errors.internal_error()
-
-
-def _abort(context: grpc.ServicerContext, refusal: Refusal) -> NoReturn:
-    status = errors.status_of(refusal)
-    context.set_trailing_metadata(((errors.STATUS_DETAILS_KEY, status.SerializeToString()),))
-    context.abort(errors.code_of(refusal), status.message)
-
-
 def _embed(model: ServedModel, face: pb.Face, normalization: pb.Normalization) -> pb.EmbedResult:
-    embedded = [
-        {"embedding": model.space.message(each.raw, normalization), **_preparation(each)}
-        for each in model.embed(face)
-    ]
-    if face.detect.selection == pb.FACE_SELECTION_ALL:
-        found = [pb.EmbeddedFace(**each) for each in embedded]
-        return pb.EmbedResult(faces=pb.EmbeddedFaces(faces=found))
-    return pb.EmbedResult(**embedded[0])
+    found = model.embed(face)
+    with current.stage(current.RESPOND):
+        embedded = [
+            {
+                "embedding": model.space.message(each.raw, each.norm, normalization),
+                **_preparation(each),
+            }
+            for each in found
+        ]
+        if face.detect.selection == pb.FACE_SELECTION_ALL:
+            all_faces = [pb.EmbeddedFace(**each) for each in embedded]
+            return pb.EmbedResult(faces=pb.EmbeddedFaces(faces=all_faces))
+        return pb.EmbedResult(**embedded[0])
 
 
 def _embed_or_error(
@@ -255,17 +226,16 @@ def _embed_or_error(
     try:
         return _embed(model, face, normalization)
     except Exception as error:
-        return pb.EmbedResult(error=errors.status_of(_in_face(_refusal_of(error), index)))
+        return pb.EmbedResult(error=errors.status_of(_in_face(refusal_of(error), index)))
 
 
 def _in_face(refusal: Refusal, index: int) -> Refusal:
     return refusal.within(f"faces[{index}]")
 
 
-def _stream_error(item_id: str, refusal: Refusal) -> pb.EmbedStreamResponse:
-    return pb.EmbedStreamResponse(
-        id=item_id, result=pb.EmbedResult(error=errors.status_of(refusal))
-    )
+def _stream_error(item_id: str, error: Exception) -> pb.EmbedStreamResponse:
+    status = errors.status_of(refusal_of(error))
+    return pb.EmbedStreamResponse(id=item_id, result=pb.EmbedResult(error=status))
 
 
 def _preparation(face: EmbeddedFace) -> dict[str, Any]:

@@ -1,23 +1,29 @@
-"""A model being served, and the host that requests find it through."""
+"""A model being served: what reads its faces, runs it, and describes it."""
 
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_models import drift
+from face_embedding_models import drift, ir
+from face_embedding_models.manifest import Parity
+from face_embedding_models.precision import GOLDEN_MIN_COSINE, REFERENCE
+from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import ORIGIN_NOTES, StoredModel
-from face_embedding_server import backends, calibration, detectors, quality
-from face_embedding_server.backends import Backend, BackendError
-from face_embedding_server.calibration import Calibration, OperatingPoint
+from face_embedding_server import backends, parity, quality
+from face_embedding_server.backends import Backend, BackendError, Pixels
+from face_embedding_server.calibration import (
+    Calibration,
+    OperatingPoint,
+    unknown_operating_point,
+)
 from face_embedding_server.detectors import Detection, Detector
 from face_embedding_server.embeddings import EmbeddingSpace, Vector
-from face_embedding_server.errors import Refusal
 from face_embedding_server.faces import FaceReader, PreparedFace
 from face_embedding_server.image_headers import ImageSize
 from face_embedding_server.images import ImageReader
-from face_embedding_server.sample_faces import sample_faces
 from face_embedding_server.settings import Settings
+from face_embedding_server.telemetry import current
 
 _CHANNEL_ORDERS = {"RGB": pb.CHANNEL_ORDER_RGB, "BGR": pb.CHANNEL_ORDER_BGR}
 _ORIGINS = {
@@ -33,11 +39,13 @@ class EmbeddedFace:
 
     Args:
         raw: the raw embedding, float32 `[size]`.
+        norm: its norm.
         detection: where the face is; None if the detector was not asked.
         warnings: what makes the embedding less trustworthy.
     """
 
     raw: Vector
+    norm: float
     detection: Detection | None
     warnings: list[pb.Warning]
 
@@ -49,6 +57,7 @@ class ServedModel:
     reader: FaceReader
     backend: Backend
     space: EmbeddingSpace
+    version: str
     min_norm: float | None
     calibration: Calibration | None
     info: pb.GetModelInfoResponse
@@ -61,11 +70,30 @@ class ServedModel:
         """
         return [self._embed(prepared) for prepared in self.reader.read(face)]
 
-    def _embed(self, face: PreparedFace) -> EmbeddedFace:
-        raw = self.backend.embed(face.pixels_bgr)
+    def embed_pixels(self, face_bgr: Pixels) -> tuple[Vector, float]:
+        """Embed an aligned face.
+
+        Args:
+            face_bgr: `[height, width, 3]`, BGR, 0 to 255, of the model's input size.
+
+        Returns:
+            The raw embedding, float32 `[size]`, and its norm.
+
+        Raises:
+            ArithmeticError: if it cannot be normalized, which no working network gives rise to.
+        """
+        with current.stage(current.INFER):
+            raw = self.backend.embed(face_bgr)
         norm = float(np.linalg.norm(raw))
+        if not 0 < norm < np.inf:
+            raise ArithmeticError(f"the network gave an embedding of norm {norm}")
+        current.embedded(self.info.name, norm)
+        return raw, norm
+
+    def _embed(self, face: PreparedFace) -> EmbeddedFace:
+        raw, norm = self.embed_pixels(face.pixels_bgr)
         found = quality.warnings(face.pixels_bgr, face.landmarks, norm, self.min_norm)
-        return EmbeddedFace(raw, face.detection, found)
+        return EmbeddedFace(raw, norm, face.detection, found)
 
     def operating_point(self, name: str) -> OperatingPoint:
         """Return an operating point of the calibration.
@@ -74,65 +102,30 @@ class ServedModel:
             Refusal: if there is no calibration, or it has none of that name.
         """
         if self.calibration is None:
-            raise calibration.unknown_operating_point(name, "this server has no calibration")
+            raise unknown_operating_point(name, "this server has no calibration")
         return self.calibration.get(name)
 
 
-class ModelHost:
-    """Knows which model answers a request; there is none while it loads."""
+def load(
+    stored: StoredModel,
+    settings: Settings,
+    detector: Detector | None,
+    calibration: Calibration | None,
+) -> ServedModel:
+    """Load a stored model into the backend that the settings name, and let it prove itself.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._model: ServedModel | None = None
-
-    def serve(self, model: ServedModel) -> None:
-        """Let requests reach the model."""
-        self._model = model
-
-    def get(self, name: str) -> ServedModel:
-        """Return the model for a request, by the name in it, which may be empty.
-
-        Raises:
-            Refusal: if it is not served here, or not loaded yet.
-        """
-        if name not in ("", self._name):
-            raise Refusal(
-                pb.ERROR_REASON_MODEL_UNKNOWN,
-                f"this server serves '{self._name}', not '{name}'",
-                "model",
-            )
-        if self._model is None:
-            raise Refusal(
-                pb.ERROR_REASON_MODEL_LOADING,
-                f"{self._name} is being loaded; try again when the health service says SERVING",
-            )
-        return self._model
-
-
-def load(stored: StoredModel, settings: Settings) -> ServedModel:
-    """Load a stored model into the backend that the settings name, and let it answer once.
+    It embeds the sample faces, and what it gives is held against the golden embeddings.
 
     Raises:
-        BackendError: if the backend cannot run it, or what it answers is no embedding.
-        DetectorError: if the detector cannot be loaded.
-        CalibrationError: if the calibration cannot be used.
+        BackendError: if the backend cannot run it, or what it answers is not what it has to be.
+        CalibrationError: if the calibration is of another embedding space.
         StoreError: if the model's files are missing or damaged.
     """
     size, output = stored.manifest.input, stored.manifest.output
-    detector = detectors.load(settings.detector, settings.detector_model)
-    operating_points = (
-        calibration.read(settings.calibration, stored.embedding_space)
-        if settings.calibration
-        else None
-    )
+    if calibration:
+        calibration.check(stored.embedding_space)
     backend = backends.load(settings.backend, stored, settings.precision)
-    embedding = backend.embed(sample_faces(size.width, size.height)[0].pixels_bgr)
-    if embedding.shape != (output.size,) or not 0 < np.linalg.norm(embedding) < np.inf:
-        raise BackendError(
-            f"{stored.manifest.name} from {stored.source} gives no embedding of {output.size} "
-            f"values for a face: shape {list(embedding.shape)}, norm {np.linalg.norm(embedding)}; "
-            f"are these its weights?"
-        )
+    _prove(stored, backend)
     return ServedModel(
         reader=FaceReader(
             ImageSize(size.width, size.height),
@@ -142,11 +135,39 @@ def load(stored: StoredModel, settings: Settings) -> ServedModel:
         ),
         backend=backend,
         space=EmbeddingSpace(stored.embedding_space, output.size),
+        version=stored.version,
         # The norms of made-up weights say nothing.
         min_norm=None if stored.origin == "synthetic" else output.min_norm,
-        calibration=operating_points,
-        info=_describe(stored, backend, settings, detector, operating_points),
+        calibration=calibration,
+        info=_describe(stored, backend, settings, detector, calibration),
     )
+
+
+def _prove(stored: StoredModel, backend: Backend) -> None:
+    """Check that a backend gives the golden embeddings of a model."""
+    name, size = stored.manifest.name, stored.manifest.input
+    faces = sample_faces(size.width, size.height)
+    given = [backend.embed(face.pixels_bgr) for face in faces]
+    shape, norm = given[0].shape, np.linalg.norm(given[0])
+    if shape != (stored.manifest.output.size,) or not 0 < norm < np.inf:
+        raise BackendError(
+            f"{name} from {stored.source} gives no embedding of {stored.manifest.output.size} "
+            f"values for a face: shape {list(shape)}, norm {norm}; are these its weights?"
+        )
+    precision = backend.info.precision
+    tolerances = (
+        stored.manifest.parity
+        if precision == REFERENCE
+        else Parity(GOLDEN_MIN_COSINE[precision], max_scaled_difference=np.inf)
+    )
+    golden = ir.read_golden(stored)
+    comparison = parity.compare([face.name for face in faces], golden, np.stack(given), tolerances)
+    if not comparison.passed:
+        raise BackendError(
+            f"{name} gives other embeddings of the sample faces than when it was converted: cosine "
+            f"{comparison.min_cosine:.6f}, at least {tolerances.min_cosine} is expected; convert "
+            f"it again, and check it with 'face-embedding-server parity'"
+        )
 
 
 def _describe(
@@ -169,6 +190,7 @@ def _describe(
         input_height=manifest.input.height,
         embedding_size=manifest.output.size,
         embedding_space=stored.embedding_space,
+        model_version=stored.version,
         weights_sha256=stored.weights_sha256,
         weights_origin=_ORIGINS[stored.origin],
         weights_note=ORIGIN_NOTES[stored.origin],

@@ -5,14 +5,15 @@ the file. All of them are checked at start, and a name that is not known is refu
 stands. This is the only module that reads the environment.
 """
 
+import ipaddress
 import os
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from face_embedding_models import store
 from face_embedding_server.errors import OperatorError
@@ -30,6 +31,8 @@ STORE_VARIABLE = f"{ENVIRONMENT_PREFIX}STORE"
 _FOREIGN_VARIABLES = re.compile(
     rf"{ENVIRONMENT_PREFIX}(TEST_DATA|(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|(\w+_)?PORT(_\d+_\w+)?)"
 )
+ALL_OTHERS = "*"
+_ADDRESS = r"^.+:([0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$"
 _MIB = 1 << 20
 _MANY = 100_000
 
@@ -43,13 +46,75 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    model: str = Field(description="the model's name, as 'models list' shows it")
+    model: str = Field(
+        description="the model's name, as 'models list' shows it; or several, separated by commas, "
+        f"of which the first is the default, and {ALL_OTHERS} stands for all others in the store",
+    )
+    watch_s: float = Field(
+        0,
+        ge=0,
+        le=86400,
+        description="seconds between looks for changed models in the store; 0 looks only on SIGHUP",
+    )
     backend: str = Field("openvino", description="the inference engine: openvino or mxnet")
     precision: str = Field("f32", description="the precision: f32, bf16 or int8")
     address: str = Field(
         "127.0.0.1:50051",
-        pattern=r"^.+:([0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$",
+        pattern=_ADDRESS,
         description="HOST:PORT to listen on; port 0 takes a free one",
+    )
+    tls_certificate: Path | None = Field(
+        None, description="the server's certificate with its chain, a PEM file; read anew on change"
+    )
+    tls_key: Path | None = Field(None, description="the certificate's key, a PEM file")
+    tls_client_ca: Path | None = Field(
+        None,
+        description="certificates of the authorities of clients, a PEM file; with it, a client has "
+        "to show a certificate",
+    )
+    access: Path | None = Field(
+        None,
+        description="who may call what, a TOML file, read anew on change; without it, everyone may "
+        "call everything",
+    )
+    allow_plaintext_network: bool = Field(
+        False, description="listen on an address that is not loopback without TLS"
+    )
+    allow_plaintext_tokens: bool = Field(False, description="take bearer tokens without TLS")
+    health_address: str | None = Field(
+        None,
+        pattern=_ADDRESS,
+        description="HOST:PORT that answers health checks alone, without TLS, for probes",
+    )
+    reflection: bool = Field(True, description="tell clients the contract by reflection")
+    channelz: bool = Field(False, description="tell the state of connections by channelz")
+    metrics_address: str | None = Field(
+        None, pattern=_ADDRESS, description="HOST:PORT to serve Prometheus metrics on, over HTTP"
+    )
+    tracing: bool = Field(
+        False, description="send traces where OpenTelemetry's OTEL_ variables say"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="the log's form: text or json")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info",
+        description="the least level that is logged: debug, which has every call, info, warning or "
+        "error",
+    )
+    keepalive_s: float = Field(
+        60, ge=1, le=86400, description="seconds of silence after which a client is pinged"
+    )
+    keepalive_timeout_s: float = Field(
+        20, ge=1, le=3600, description="seconds after which a client that is silent is given up"
+    )
+    max_connection_age_s: float = Field(
+        0,
+        ge=0,
+        le=86400,
+        description="seconds after which a client has to connect anew, so that load spreads; 0 is "
+        "never",
+    )
+    max_connection_age_grace_s: float = Field(
+        30, ge=0, le=86400, description="seconds that its calls have to finish after that"
     )
     store: Path = Field(
         default_factory=store.default_root, description="the folder with the models"
@@ -93,6 +158,27 @@ class Settings(BaseModel):
         30.0, ge=0, le=86400, description="seconds that accepted calls have to finish after that"
     )
 
+    @property
+    def models(self) -> list[str]:
+        """The names of the models, of which the last may be `ALL_OTHERS`."""
+        return [name.strip() for name in self.model.split(",")]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Settings":
+        if self.models[0] == ALL_OTHERS or "" in self.models:
+            raise ValueError("model has to name a model first, which is the default one")
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key need each other")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        if not (_is_loopback(self.address) or self.tls_certificate or self.allow_plaintext_network):
+            raise ValueError(
+                f"address {self.address} can be reached from the network, where anyone could read "
+                f"faces and embeddings: give tls_certificate and tls_key, or set "
+                f"allow_plaintext_network if something else encrypts, such as a mesh"
+            )
+        return self
+
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
     """Merge and check the settings.
@@ -129,6 +215,14 @@ def store_root(flag: Path | None, environment: Mapping[str, str] = os.environ) -
     return flag or Path(environment.get(STORE_VARIABLE) or store.default_root())
 
 
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
@@ -148,6 +242,8 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, tuple[str, st
 
 def _explain(error: Any, sources: Mapping[str, tuple[str, Any]]) -> str:
     """Say what is wrong with one setting, and where it was given."""
+    if not error["loc"]:
+        return str(error["ctx"]["error"])  # Several settings do not fit together.
     name = str(error["loc"][0])
     if error["type"] == "missing":
         variable = f"{ENVIRONMENT_PREFIX}{name.upper()}"

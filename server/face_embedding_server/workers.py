@@ -7,11 +7,11 @@ memory at a time.
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import ParamSpec, TypeVar
 
-from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_server.faces import is_photograph
 from face_embedding_server.machine import available_cpus
+from face_embedding_server.telemetry import current
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,21 +29,34 @@ class Workers:
         self._photographs = ThreadPoolExecutor(cpus, "photograph")
 
     def submit(
-        self, face: pb.Face, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+        self, photograph: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> "Future[T]":
-        """Have a function run on a face, beside others of the same call."""
-        pool = self._photographs if is_photograph(face) else self._aligned
-        return pool.submit(work, *args, **kwargs)
+        """Have a function run on a face, beside others of the same call.
 
-    def run(self, face: pb.Face, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        If nobody waits for the answer any more when its turn comes, it is not run: the future then
+        raises a `Refusal`.
+
+        Args:
+            photograph: whether the face has to be found or aligned, which takes longer than to
+                embed it.
+            work: the function.
+            *args: what it is given.
+            **kwargs: what it is given by name.
+        """
+        pool = self._photographs if photograph else self._aligned
+        begin = current.queued()
+
+        def run() -> T:
+            begin()
+            return work(*args, **kwargs)
+
+        return pool.submit(copy_context().run, run)
+
+    def run(self, photograph: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function on the only face of a call: an aligned one in the calling thread."""
-        if is_photograph(face):
-            return self.run_photograph(work, *args, **kwargs)
+        if photograph:
+            return self.submit(True, work, *args, **kwargs).result()
         return work(*args, **kwargs)
-
-    def run_photograph(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function on a photograph."""
-        return self._photographs.submit(work, *args, **kwargs).result()
 
     def close(self) -> None:
         """Let the threads end."""

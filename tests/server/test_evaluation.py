@@ -19,7 +19,7 @@ from face_embedding_server.evaluation import change, embedding, metrics, pairs, 
 from face_embedding_server.evaluation.calibrating import calibrate
 from face_embedding_server.evaluation.embedding import Embedded, EmbeddingError
 from face_embedding_server.evaluation.pairs import PairsError
-from face_embedding_server.sample_faces import sample_faces
+from face_embedding_models.sample_faces import sample_faces
 from support import MOBILE, encode, running_server, small_settings
 
 SPACE = "model/digest/output"
@@ -172,7 +172,9 @@ def test_calibrate(run: Any, test_data: Path, trained_store: Store, tmp_path: Pa
     assert status == 0
     assert "equal-error" in out
     space = trained_store.get(MOBILE).embedding_space
-    point = calibration.read(file, space).get("equal-error")
+    calibrated = calibration.read(file)
+    calibrated.check(space)
+    point = calibrated.get("equal-error")
     assert (point.false_match_rate, point.false_non_match_rate) == (0, 0)
     assert 0.3 < point.threshold < 0.5
 

@@ -79,6 +79,13 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_LANDMARKS_INVALID: _ClassVar[ErrorReason]
     ERROR_REASON_NO_DETECTOR: _ClassVar[ErrorReason]
     ERROR_REASON_OPERATING_POINT_UNKNOWN: _ClassVar[ErrorReason]
+    ERROR_REASON_CREDENTIALS_MISSING: _ClassVar[ErrorReason]
+    ERROR_REASON_CREDENTIALS_UNKNOWN: _ClassVar[ErrorReason]
+    ERROR_REASON_CREDENTIALS_EXPIRED: _ClassVar[ErrorReason]
+    ERROR_REASON_PERMISSION: _ClassVar[ErrorReason]
+    ERROR_REASON_MODEL_VERSION: _ClassVar[ErrorReason]
+    ERROR_REASON_TENSOR: _ClassVar[ErrorReason]
+    ERROR_REASON_ABANDONED: _ClassVar[ErrorReason]
 CHANNEL_ORDER_UNSPECIFIED: ChannelOrder
 CHANNEL_ORDER_RGB: ChannelOrder
 CHANNEL_ORDER_BGR: ChannelOrder
@@ -130,6 +137,13 @@ ERROR_REASON_FACE_SELECTION: ErrorReason
 ERROR_REASON_LANDMARKS_INVALID: ErrorReason
 ERROR_REASON_NO_DETECTOR: ErrorReason
 ERROR_REASON_OPERATING_POINT_UNKNOWN: ErrorReason
+ERROR_REASON_CREDENTIALS_MISSING: ErrorReason
+ERROR_REASON_CREDENTIALS_UNKNOWN: ErrorReason
+ERROR_REASON_CREDENTIALS_EXPIRED: ErrorReason
+ERROR_REASON_PERMISSION: ErrorReason
+ERROR_REASON_MODEL_VERSION: ErrorReason
+ERROR_REASON_TENSOR: ErrorReason
+ERROR_REASON_ABANDONED: ErrorReason
 
 class Face(_message.Message):
     __slots__ = ("encoded", "raw", "aligned", "landmarks", "detect")
@@ -272,10 +286,12 @@ class EmbeddedFace(_message.Message):
     def __init__(self, embedding: _Optional[_Union[Embedding, _Mapping]] = ..., detection: _Optional[_Union[Detection, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
 
 class EmbedResponse(_message.Message):
-    __slots__ = ("results",)
+    __slots__ = ("results", "model_version")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[EmbedResult]
-    def __init__(self, results: _Optional[_Iterable[_Union[EmbedResult, _Mapping]]] = ...) -> None: ...
+    model_version: str
+    def __init__(self, results: _Optional[_Iterable[_Union[EmbedResult, _Mapping]]] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class EmbedStreamRequest(_message.Message):
     __slots__ = ("id", "model", "face", "normalization")
@@ -290,12 +306,14 @@ class EmbedStreamRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., face: _Optional[_Union[Face, _Mapping]] = ..., normalization: _Optional[_Union[Normalization, str]] = ...) -> None: ...
 
 class EmbedStreamResponse(_message.Message):
-    __slots__ = ("id", "result")
+    __slots__ = ("id", "result", "model_version")
     ID_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     id: str
     result: EmbedResult
-    def __init__(self, id: _Optional[str] = ..., result: _Optional[_Union[EmbedResult, _Mapping]] = ...) -> None: ...
+    model_version: str
+    def __init__(self, id: _Optional[str] = ..., result: _Optional[_Union[EmbedResult, _Mapping]] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class CompareSide(_message.Message):
     __slots__ = ("face", "embedding")
@@ -320,7 +338,7 @@ class CompareRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., first: _Optional[_Union[CompareSide, _Mapping]] = ..., second: _Optional[_Union[CompareSide, _Mapping]] = ..., threshold: _Optional[float] = ..., operating_point: _Optional[str] = ...) -> None: ...
 
 class CompareResponse(_message.Message):
-    __slots__ = ("cosine_similarity", "decision", "threshold", "space", "expected_false_match_rate", "first", "second")
+    __slots__ = ("cosine_similarity", "decision", "threshold", "space", "expected_false_match_rate", "first", "second", "model_version")
     COSINE_SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -328,6 +346,7 @@ class CompareResponse(_message.Message):
     EXPECTED_FALSE_MATCH_RATE_FIELD_NUMBER: _ClassVar[int]
     FIRST_FIELD_NUMBER: _ClassVar[int]
     SECOND_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     cosine_similarity: float
     decision: Decision
     threshold: float
@@ -335,7 +354,8 @@ class CompareResponse(_message.Message):
     expected_false_match_rate: float
     first: PreparedFace
     second: PreparedFace
-    def __init__(self, cosine_similarity: _Optional[float] = ..., decision: _Optional[_Union[Decision, str]] = ..., threshold: _Optional[float] = ..., space: _Optional[str] = ..., expected_false_match_rate: _Optional[float] = ..., first: _Optional[_Union[PreparedFace, _Mapping]] = ..., second: _Optional[_Union[PreparedFace, _Mapping]] = ...) -> None: ...
+    model_version: str
+    def __init__(self, cosine_similarity: _Optional[float] = ..., decision: _Optional[_Union[Decision, str]] = ..., threshold: _Optional[float] = ..., space: _Optional[str] = ..., expected_false_match_rate: _Optional[float] = ..., first: _Optional[_Union[PreparedFace, _Mapping]] = ..., second: _Optional[_Union[PreparedFace, _Mapping]] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class PreparedFace(_message.Message):
     __slots__ = ("detection", "warnings")
@@ -384,7 +404,7 @@ class Limits(_message.Message):
     def __init__(self, max_faces_per_request: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_encoded_bytes: _Optional[int] = ..., max_stream_in_flight: _Optional[int] = ..., max_image_pixels: _Optional[int] = ...) -> None: ...
 
 class GetModelInfoResponse(_message.Message):
-    __slots__ = ("name", "backend", "backend_version", "device", "precision", "channel_order", "input_width", "input_height", "embedding_size", "embedding_space", "weights_sha256", "weights_origin", "weights_note", "license_note", "limits", "drift", "detector", "operating_points")
+    __slots__ = ("name", "backend", "backend_version", "device", "precision", "channel_order", "input_width", "input_height", "embedding_size", "embedding_space", "weights_sha256", "weights_origin", "weights_note", "license_note", "limits", "drift", "detector", "operating_points", "model_version", "served_models")
     NAME_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     BACKEND_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -403,6 +423,8 @@ class GetModelInfoResponse(_message.Message):
     DRIFT_FIELD_NUMBER: _ClassVar[int]
     DETECTOR_FIELD_NUMBER: _ClassVar[int]
     OPERATING_POINTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SERVED_MODELS_FIELD_NUMBER: _ClassVar[int]
     name: str
     backend: str
     backend_version: str
@@ -421,7 +443,9 @@ class GetModelInfoResponse(_message.Message):
     drift: Drift
     detector: str
     operating_points: _containers.RepeatedCompositeFieldContainer[OperatingPoint]
-    def __init__(self, name: _Optional[str] = ..., backend: _Optional[str] = ..., backend_version: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., channel_order: _Optional[_Union[ChannelOrder, str]] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., embedding_size: _Optional[int] = ..., embedding_space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., weights_origin: _Optional[_Union[WeightsOrigin, str]] = ..., weights_note: _Optional[str] = ..., license_note: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ..., detector: _Optional[str] = ..., operating_points: _Optional[_Iterable[_Union[OperatingPoint, _Mapping]]] = ...) -> None: ...
+    model_version: str
+    served_models: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., backend: _Optional[str] = ..., backend_version: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., channel_order: _Optional[_Union[ChannelOrder, str]] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., embedding_size: _Optional[int] = ..., embedding_space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., weights_origin: _Optional[_Union[WeightsOrigin, str]] = ..., weights_note: _Optional[str] = ..., license_note: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ..., detector: _Optional[str] = ..., operating_points: _Optional[_Iterable[_Union[OperatingPoint, _Mapping]]] = ..., model_version: _Optional[str] = ..., served_models: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class OperatingPoint(_message.Message):
     __slots__ = ("name", "threshold", "threshold_low", "threshold_high", "false_match_rate", "false_match_rate_high", "false_non_match_rate", "false_non_match_rate_high")

@@ -122,7 +122,7 @@ class FaceEmbeddingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetModelInfo(self, request, context):
-        """Describes the served model, how it is run, and the limits of requests.
+        """Describes a served model, how it is run, and the limits of requests.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

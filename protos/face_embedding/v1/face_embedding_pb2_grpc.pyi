@@ -63,7 +63,7 @@ class FaceEmbeddingServiceStub:
     Detect: _grpc.UnaryUnaryMultiCallable[_face_embedding_pb2.DetectRequest, _face_embedding_pb2.DetectResponse]
     """Finds the faces of a photograph, without embedding them."""
     GetModelInfo: _grpc.UnaryUnaryMultiCallable[_face_embedding_pb2.GetModelInfoRequest, _face_embedding_pb2.GetModelInfoResponse]
-    """Describes the served model, how it is run, and the limits of requests."""
+    """Describes a served model, how it is run, and the limits of requests."""
 
 @_typing.type_check_only
 class FaceEmbeddingServiceAsyncStub(FaceEmbeddingServiceStub):
@@ -100,7 +100,7 @@ class FaceEmbeddingServiceAsyncStub(FaceEmbeddingServiceStub):
     Detect: _aio.UnaryUnaryMultiCallable[_face_embedding_pb2.DetectRequest, _face_embedding_pb2.DetectResponse]  # type: ignore[assignment]
     """Finds the faces of a photograph, without embedding them."""
     GetModelInfo: _aio.UnaryUnaryMultiCallable[_face_embedding_pb2.GetModelInfoRequest, _face_embedding_pb2.GetModelInfoResponse]  # type: ignore[assignment]
-    """Describes the served model, how it is run, and the limits of requests."""
+    """Describes a served model, how it is run, and the limits of requests."""
 
 class FaceEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns images of faces into embeddings and compares them.
@@ -164,6 +164,6 @@ class FaceEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _face_embedding_pb2.GetModelInfoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_face_embedding_pb2.GetModelInfoResponse, _abc.Awaitable[_face_embedding_pb2.GetModelInfoResponse]]:
-        """Describes the served model, how it is run, and the limits of requests."""
+        """Describes a served model, how it is run, and the limits of requests."""
 
 def add_FaceEmbeddingServiceServicer_to_server(servicer: FaceEmbeddingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from face_embedding_models.manifest import ChannelOrder
 from face_embedding_models.store import StoredModel
 from face_embedding_server.errors import OperatorError
+
+Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class BackendError(OperatorError):
@@ -53,15 +55,15 @@ class Backend(Protocol):
         """What runs the model."""
         ...
 
-    def embed(self, face_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed(self, face_bgr: Pixels) -> NDArray[np.float32]:
         """Embed one face.
 
         The calling thread waits. To embed many faces at once, call it from as many threads: the
         backend makes the most of the machine for one caller and for any number of them.
 
         Args:
-            face_bgr: uint8 `[height, width, 3]`, channels BGR, 0 to 255, of the model's input
-                size; may be read-only.
+            face_bgr: uint8 or float32 `[height, width, 3]`, channels BGR, 0 to 255, of the model's
+                input size; may be read-only.
 
         Returns:
             The raw embedding, float32 `[size]`, owned by the caller.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from face_embedding_models import checkpoint, conversion
 from face_embedding_models.store import StoredModel
-from face_embedding_server.backends import BackendError, BackendInfo
+from face_embedding_server.backends import BackendError, BackendInfo, Pixels
 from face_embedding_server.images import swap_red_and_blue
 from face_embedding_server.machine import available_cpus
 
@@ -33,7 +33,7 @@ class MxnetBackend:
         order = model.manifest.input.mxnet_channel_order
         self.info = BackendInfo("mxnet", version, "cpu(0)", "f32", order)
 
-    def embed(self, face_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed(self, face_bgr: Pixels) -> NDArray[np.float32]:
         """Embed one face; see `Backend.embed`."""
         return self._thread.submit(self._infer, face_bgr).result()
 
@@ -41,9 +41,10 @@ class MxnetBackend:
         """Let go of the engine; see `Backend.close`."""
         self._thread.shutdown()
 
-    def _infer(self, face_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
-        face = face_bgr if self.info.channel_order == "BGR" else swap_red_and_blue(face_bgr)
-        data = face.transpose(2, 0, 1)[np.newaxis].astype(np.float32)
+    def _infer(self, face_bgr: Pixels) -> NDArray[np.float32]:
+        pixels = face_bgr.astype(np.float32)
+        face = pixels if self.info.channel_order == "BGR" else swap_red_and_blue(pixels)
+        data = face.transpose(2, 0, 1)[np.newaxis]
         outputs = self._executor.forward(is_train=False, data=data)
         embedding: NDArray[np.float32] = outputs[0].asnumpy()[0]
         return embedding

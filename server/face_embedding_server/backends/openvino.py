@@ -10,7 +10,7 @@ from openvino.preprocess import PrePostProcessor
 from face_embedding_models import ir
 from face_embedding_models.precision import PRECISIONS, effective
 from face_embedding_models.store import StoredModel
-from face_embedding_server.backends import BackendError, BackendInfo
+from face_embedding_server.backends import BackendError, BackendInfo, Pixels
 from face_embedding_server.machine import available_cpus
 
 _DEVICE = "CPU"
@@ -39,7 +39,7 @@ class OpenVinoBackend:
         self._in_flight = 0
         self._until_lone = 0
 
-    def embed(self, face_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed(self, face_bgr: Pixels) -> NDArray[np.float32]:
         """Embed one face; see `Backend.embed`."""
         with self._busy:
             self._until_lone = _LONE_AFTER if self._in_flight else max(0, self._until_lone - 1)
@@ -100,14 +100,14 @@ def load(model: StoredModel, precision: str) -> OpenVinoBackend:
 
 
 def _with_image_input(network: ov.Model, model: StoredModel) -> ov.Model:
-    """Make the network take one face as it is inside the server: uint8 NHWC BGR.
+    """Make the network take one face as it is inside the server: NHWC BGR.
 
-    The IR takes BGR too, so the channels stay as they are; layout and type are converted by the
-    compiled model itself.
+    The IR takes BGR too, so the channels stay as they are; the layout is converted by the compiled
+    model itself.
     """
     size = model.manifest.input
     network.reshape([1, 3, size.height, size.width])
     processor = PrePostProcessor(network)
-    processor.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    processor.input().tensor().set_layout(ov.Layout("NHWC"))
     processor.input().model().set_layout(ov.Layout("NCHW"))
     return processor.build()

@@ -194,7 +194,9 @@ def _drift(options: argparse.Namespace) -> int:
             spaces.append(embedder.info.embedding_space)
     criteria = {"threshold": (options.threshold, options.threshold)}
     if options.calibration:
-        points = calibration.read(options.calibration, spaces[0]).operating_points
+        calibrated = calibration.read(options.calibration)
+        calibrated.check(spaces[0])
+        points = calibrated.operating_points
         criteria = {point.name: (point.threshold_low, point.threshold_high) for point in points}
     before, after = embedded
     found = change.measure(before, after, criteria, same_space=spaces[0] == spaces[1])

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
-from face_embedding_server import serving
+from face_embedding_server import detectors, serving
 from face_embedding_server.embeddings import Vector
 from face_embedding_server.errors import OperatorError, Refusal
 from face_embedding_server.images import ImageReader
@@ -70,7 +70,8 @@ class Embedded:
 @contextlib.contextmanager
 def in_process(settings: Settings) -> Iterator[Embedder]:
     """Load a model into this process."""
-    model = serving.load(Store(settings.store).get(settings.model), settings)
+    detector = detectors.load(settings.detector, settings.detector_model)
+    model = serving.load(Store(settings.store).get(settings.model), settings, detector, None)
     try:
         yield Embedder(model.info, lambda face: model.embed(face)[0].raw)
     finally:

@@ -1,4 +1,4 @@
-"""A small deterministic set of drawn faces, for warming up and for parity.
+"""A small deterministic set of drawn faces, for golden embeddings, warming up and parity.
 
 They are no photographs, and need not be: what matters is that they have edges, gradients and
 different values in each channel, so that every part of a network is used and swapped channels
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from face_embedding_server.images import Image
+Image = NDArray[np.uint8]
 
 # Skin, background and shirt as BGR, and the positions that make one face differ from another.
 _PALETTE = (

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol: `open_inference.proto` and the code generated from it."""

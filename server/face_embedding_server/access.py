@@ -1,0 +1,242 @@
+"""Who may call what.
+
+A TOML file names the callers, how each is recognised, and what it may call:
+
+    [search]
+    permissions = ["embed", "compare"]
+    tokens = [{ sha256 = "5e88…", expires = 2027-01-31T00:00:00Z }, { sha256 = "9b74…" }]
+    certificates = ["search.example.org"]
+
+Only digests of tokens are in it, so that reading it lets nobody in; a token is random and long, so
+that its digest needs no salt.
+"""
+
+import functools
+import hashlib
+import hmac
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import grpc
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    ValidationError,
+    field_validator,
+)
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding_server.errors import OperatorError, Refusal
+from face_embedding_server.watching import Watched
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Permission = Literal["embed", "compare", "info", "debug"]
+
+# What each method needs: any of these permissions is enough, and where there are none, none is.
+_OPEN: frozenset[Permission] = frozenset()
+_EMBED: frozenset[Permission] = frozenset({"embed"})
+_COMPARE: frozenset[Permission] = frozenset({"compare"})
+_DESCRIBE: frozenset[Permission] = frozenset({"embed", "compare", "info"})
+_INSPECT: frozenset[Permission] = frozenset({"info"})
+_DEBUG: frozenset[Permission] = frozenset({"debug"})
+_METHODS = {
+    "face_embedding.v1.FaceEmbeddingService/Embed": _EMBED,
+    "face_embedding.v1.FaceEmbeddingService/EmbedStream": _EMBED,
+    "face_embedding.v1.FaceEmbeddingService/Detect": _EMBED,
+    "face_embedding.v1.FaceEmbeddingService/Compare": _COMPARE,
+    "face_embedding.v1.FaceEmbeddingService/GetModelInfo": _DESCRIBE,
+    "inference.GRPCInferenceService/ServerLive": _OPEN,
+    "inference.GRPCInferenceService/ServerReady": _OPEN,
+    "inference.GRPCInferenceService/ModelReady": _OPEN,
+    "inference.GRPCInferenceService/ServerMetadata": _DESCRIBE,
+    "inference.GRPCInferenceService/ModelMetadata": _DESCRIBE,
+    "inference.GRPCInferenceService/ModelInfer": _EMBED,
+    "inference.GRPCInferenceService/ModelStreamInfer": _EMBED,
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _INSPECT,
+}
+
+_SCHEME = "Bearer "
+_AUTHORIZATION = "authorization"
+_CERTIFICATE_NAMES = ("x509_common_name", "x509_subject_alternative_name")
+_TOKEN_BYTES = 32
+
+
+class AccessError(OperatorError):
+    """The access file cannot be used; the message says why."""
+
+
+class Token(BaseModel):
+    """A bearer token: the SHA-256 of its bytes, in hexadecimal, and when it stops to be valid."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str = Field(pattern=r"^[0-9a-fA-F]{64}$")
+    expires: AwareDatetime | None = None
+
+    @field_validator("sha256")
+    @classmethod
+    def _lower(cls, value: str) -> str:
+        return value.lower()
+
+
+class Caller(BaseModel):
+    """A caller: what it may call, and the tokens and certificate names that it is known by."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    permissions: frozenset[Permission]
+    tokens: tuple[Token, ...] = ()
+    certificates: frozenset[str] = frozenset()
+
+
+class _Callers(RootModel[dict[str, Caller]]):
+    """The access file."""
+
+
+class Access:
+    """Knows the callers.
+
+    Args:
+        file: the access file; None lets everyone call everything.
+        takes_tokens: whether the file may name tokens: they are no secret on a connection that is
+            not encrypted.
+        takes_certificates: whether the file may name certificates: clients show them only if they
+            are asked to.
+
+    Raises:
+        AccessError: if the file cannot be used.
+    """
+
+    def __init__(self, file: Path | None, *, takes_tokens: bool, takes_certificates: bool) -> None:
+        def read(file: Path) -> Mapping[str, Caller]:
+            callers = _read(file)
+            if not takes_tokens and any(caller.tokens for caller in callers.values()):
+                raise AccessError(
+                    f"{file} has tokens, which anyone on the network could read without TLS; give "
+                    f"tls_certificate and tls_key, or set allow_plaintext_tokens"
+                )
+            if not takes_certificates and any(caller.certificates for caller in callers.values()):
+                raise AccessError(
+                    f"{file} names certificates, which clients only show if tls_client_ca is set"
+                )
+            return callers
+
+        self._callers = Watched([file], functools.partial(read, file)) if file else None
+
+    def check(self, permissions: frozenset[Permission], context: grpc.ServicerContext) -> str:
+        """Return the caller's name; empty where none is needed.
+
+        Args:
+            permissions: any of these is enough; none at all means that anyone may call.
+            context: the call.
+
+        Raises:
+            Refusal: if the caller is not known, or may not make this call.
+        """
+        if self._callers is None or not permissions:
+            return ""
+        name, caller = _recognise(self._callers.get(), context)
+        if not caller.permissions & permissions:
+            raise Refusal(
+                pb.ERROR_REASON_PERMISSION,
+                f"'{name}' may not call this method; it needs the permission "
+                f"{' or '.join(sorted(permissions))}",
+            )
+        return name
+
+
+def permissions_of(method: str) -> frozenset[Permission]:
+    """Return the permissions of which any is enough for a method; none if everyone may call it."""
+    return _METHODS.get(method, _DEBUG)
+
+
+def new_token() -> tuple[str, str]:
+    """Return a new random token, and its SHA-256 for the access file."""
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    return token, _digest(token)
+
+
+def _read(file: Path) -> Mapping[str, Caller]:
+    try:
+        return _Callers.model_validate(tomllib.loads(file.read_text("utf-8"))).root
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
+        )
+        raise AccessError(f"the access file {file} cannot be used: {problems}") from error
+    except (OSError, ValueError) as error:
+        raise AccessError(f"the access file {file} cannot be read: {error}") from error
+
+
+def _recognise(callers: Mapping[str, Caller], context: grpc.ServicerContext) -> tuple[str, Caller]:
+    token = _token(context)
+    if token is not None:
+        return _by_token(callers, token)
+    names = set(_certificate_names(context))
+    for name, caller in callers.items():
+        if caller.certificates & names:
+            return name, caller
+    if names:
+        raise Refusal(
+            pb.ERROR_REASON_CREDENTIALS_UNKNOWN,
+            f"no caller is known by the client certificate's names: {', '.join(sorted(names))}",
+        )
+    raise Refusal(
+        pb.ERROR_REASON_CREDENTIALS_MISSING,
+        "send 'authorization: Bearer TOKEN' in the metadata, or use a client certificate",
+    )
+
+
+def _token(context: grpc.ServicerContext) -> str | None:
+    for key, value in context.invocation_metadata():
+        if key == _AUTHORIZATION:
+            if not isinstance(value, str) or not value.startswith(_SCHEME):
+                raise Refusal(
+                    pb.ERROR_REASON_CREDENTIALS_UNKNOWN,
+                    "the metadata key 'authorization' has to hold 'Bearer TOKEN'",
+                )
+            return value.removeprefix(_SCHEME)
+    return None
+
+
+def _by_token(callers: Mapping[str, Caller], token: str) -> tuple[str, Caller]:
+    digest = _digest(token)
+    found = [
+        (name, caller, known)
+        for name, caller in callers.items()
+        for known in caller.tokens
+        # Compares all, each in the same time, so that the time tells nothing of any of them.
+        if hmac.compare_digest(known.sha256, digest)
+    ]
+    if not found:
+        raise Refusal(pb.ERROR_REASON_CREDENTIALS_UNKNOWN, "the bearer token is not known")
+    name, caller, known = found[0]
+    if known.expires and known.expires <= datetime.now(timezone.utc):
+        raise Refusal(
+            pb.ERROR_REASON_CREDENTIALS_EXPIRED,
+            f"the bearer token of '{name}' expired on {known.expires:%Y-%m-%d %H:%M %Z}",
+        )
+    return name, caller
+
+
+def _certificate_names(context: grpc.ServicerContext) -> Iterator[str]:
+    # The typed stub takes the values for single ones.
+    peer: Mapping[str, Any] = context.auth_context()
+    for key in _CERTIFICATE_NAMES:
+        for value in peer.get(key, ()):
+            yield value.decode("utf-8", "replace")
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

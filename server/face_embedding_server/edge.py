@@ -1,0 +1,158 @@
+"""The edge of the server: what every call passes before a method is run, and after.
+
+A call gets an id, is let in or not, and is counted, traced and logged. Nothing of its message is
+parsed before it is let in.
+"""
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+
+from face_embedding_server import answering
+from face_embedding_server.access import Access, Permission, permissions_of
+from face_embedding_server.errors import Refusal
+from face_embedding_server.telemetry import current
+from face_embedding_server.telemetry.current import Call
+from face_embedding_server.telemetry.metrics import Metrics
+from face_embedding_server.telemetry.tracing import CallTracer
+
+REQUEST_ID_KEY = "x-request-id"
+_REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
+_MADE_ID_BYTES = 8
+_MS = 1000
+# Its handlers have a form of their own, and anyone may ask for health at any time.
+_HEALTH_PREFIX = "/grpc.health.v1.Health/"
+_FAULTS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+
+_log = logging.getLogger(__name__)
+
+
+class Edge(grpc.ServerInterceptor):
+    """Wraps the handlers of all services.
+
+    Args:
+        access: who may call what.
+        metrics: counts the calls.
+        tracer: traces them; None where nobody wants that.
+    """
+
+    def __init__(self, access: Access, metrics: Metrics, tracer: CallTracer | None) -> None:
+        self._access = access
+        self._metrics = metrics
+        self._tracer = tracer
+        self._wrapped: dict[str, Any] = {}
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Any],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Return the handler of a call, or none if the server has no such method."""
+        method = handler_call_details.method
+        if wrapped := self._wrapped.get(method):
+            return wrapped
+        handler = continuation(handler_call_details)
+        if handler is None:
+            self._metrics.call_unknown()
+            return None
+        if not method.startswith(_HEALTH_PREFIX):
+            handler = self._wrap(method.removeprefix("/"), handler)
+        self._wrapped[method] = handler
+        return handler
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        permissions = permissions_of(method)
+        if handler.response_streaming:
+            inner = handler.stream_stream or handler.unary_stream
+
+            def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+                with self._call(method, permissions, context):
+                    yield from inner(request, context)
+
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            return make(stream, handler.request_deserializer, handler.response_serializer)
+
+        def unary(request: Any, context: grpc.ServicerContext) -> Any:
+            with self._call(method, permissions, context):
+                return handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            unary, handler.request_deserializer, handler.response_serializer
+        )
+
+    @contextmanager
+    def _call(
+        self, method: str, permissions: frozenset[Permission], context: grpc.ServicerContext
+    ) -> Iterator[None]:
+        since = time.perf_counter()
+        request_id = _request_id(context)
+        context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+        self._metrics.call_began()
+        caller = ""
+        try:
+            with current.entered(Call(request_id, context.is_active, self._metrics, self._tracer)):
+                try:
+                    caller = self._access.check(permissions, context)
+                except Refusal as refusal:
+                    current.rejected(refusal)
+                    answering.abort(context, refusal)
+                with self._traced(method, request_id, context):
+                    yield
+        finally:
+            took, code = time.perf_counter() - since, _code(context)
+            self._metrics.call_ended(method, code.name, took)
+            level = _level(code)
+            if _log.isEnabledFor(level):
+                facts = {"method": method, "code": code.name, "ms": round(_MS * took, 3)}
+                facts |= {"caller": caller, "peer": context.peer(), "request_id": request_id}
+                _log.log(level, "call ended", extra=facts)
+
+    @contextmanager
+    def _traced(
+        self, method: str, request_id: str, context: grpc.ServicerContext
+    ) -> Iterator[None]:
+        if self._tracer is None:
+            yield
+            return
+        with self._tracer.call(method, request_id, context.invocation_metadata()) as span:
+            try:
+                yield
+            finally:
+                code = _code(context)
+                self._tracer.end(span, code.value[0], ok=code is grpc.StatusCode.OK)
+
+
+def _request_id(context: grpc.ServicerContext) -> str:
+    """Return the caller's id of the call, if they sent one that can be logged, or a new one."""
+    for key, value in context.invocation_metadata():
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return secrets.token_hex(_MADE_ID_BYTES)
+
+
+def _code(context: grpc.ServicerContext) -> grpc.StatusCode:
+    """Return the status of a call that ends, which gRPC does not say where the caller left."""
+    code: grpc.StatusCode | None = context.code()  # type: ignore[attr-defined]  # The stub lacks it.
+    if code:
+        return code
+    if context.is_active():
+        return grpc.StatusCode.OK
+    remaining_s: float | None = context.time_remaining()
+    late = remaining_s is not None and remaining_s <= 0
+    return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+
+
+def _level(code: grpc.StatusCode) -> int:
+    if code is grpc.StatusCode.OK:
+        return logging.DEBUG
+    return logging.ERROR if code in _FAULTS else logging.INFO

@@ -1,0 +1,179 @@
+"""Which models the server has, and how one is replaced while others answer.
+
+A new version is loaded beside the old one, and only takes its place once it has proven itself.
+Calls in progress keep the one that they have, which is gone when the last of them ends.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding_models.errors import ModelError
+from face_embedding_models.store import Store, StoredModel
+from face_embedding_server import calibration, detectors, serving
+from face_embedding_server.calibration import Calibration, CalibrationError
+from face_embedding_server.errors import OperatorError, Refusal
+from face_embedding_server.serving import ServedModel
+from face_embedding_server.settings import ALL_OTHERS, Settings
+from face_embedding_server.telemetry.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Hosted:
+    """A model that is served, and what its files were when it was loaded."""
+
+    model: ServedModel
+    files: str
+
+
+class ModelHost:
+    """The models of a server.
+
+    Args:
+        settings: name the models; the first is the default.
+        metrics: are told of what is loaded.
+
+    Raises:
+        StoreError: if a named model is not in the store.
+        UnknownModelError: if there is no model of that name.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._store = Store(settings.store)
+        self._named = [name for name in settings.models if name != ALL_OTHERS]
+        for name in self._named:
+            self._store.get(name)
+        self._hosted: dict[str, _Hosted] = {}
+        # Files that could not be loaded, and what was said of them.
+        self._refused: dict[str, str] = {}
+        self._complaints: dict[str, str] = {}
+
+    def load(self) -> ServedModel:
+        """Load all models, and return the default one.
+
+        Raises:
+            ModelError, OperatorError: if a named model cannot be served. One that is not named is
+                left out instead, with a word in the log.
+        """
+        self._detector = detectors.load(self._settings.detector, self._settings.detector_model)
+        for name in self._named:
+            self._load(self._store.get(name))
+        self.refresh()
+        calibrated = self._read_calibration()
+        if calibrated and calibrated.model not in self._hosted:
+            raise CalibrationError(
+                f"the calibration {self._settings.calibration} is of the embedding space "
+                f"'{calibrated.space}', and this server does not serve that model"
+            )
+        return self._hosted[self._named[0]].model
+
+    def refresh(self, *, retry: bool = False) -> None:
+        """Load what is new or was changed in the store; what cannot be loaded is only logged.
+
+        Args:
+            retry: try again what could not be loaded before, though its files are the same.
+        """
+        for name in self._wanted():
+            try:
+                stored = self._store.get(name)
+                if self._is_known(stored, retry):
+                    continue
+                self._load(stored)
+            except (ModelError, OperatorError) as error:
+                self._complain(name, error, retry)
+
+    def get(self, name: str, version: str = "") -> ServedModel:
+        """Return the model for a request.
+
+        Args:
+            name: the name in the request; empty for the default model.
+            version: the version in the request; empty for any.
+
+        Raises:
+            Refusal: if it is not served here, not at that version, or not loaded yet.
+        """
+        name = name or self._named[0]
+        hosted = self._hosted.get(name)
+        if hosted is None:
+            raise self._missing(name)
+        if version not in ("", hosted.model.version):
+            raise Refusal(
+                pb.ERROR_REASON_MODEL_VERSION,
+                f"{name} is served at version {hosted.model.version}, not {version}",
+                "model_version",
+            )
+        return hosted.model
+
+    def names(self) -> list[str]:
+        """Return the names of the models that are served, the default one first."""
+        return sorted(self._hosted, key=lambda name: (name != self._named[0], name))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all named models are loaded."""
+        return all(name in self._hosted for name in self._named)
+
+    def close(self) -> None:
+        """Let go of the engines."""
+        for hosted in self._hosted.values():
+            hosted.model.backend.close()
+
+    def _wanted(self) -> list[str]:
+        if ALL_OTHERS not in self._settings.models:
+            return self._named
+        return [*self._named, *(name for name in self._store.names() if name not in self._named)]
+
+    def _complain(self, name: str, error: Exception, retry: bool) -> None:
+        """Tell that a model is refused; where nobody asked for the look, once for each reason."""
+        if retry or self._complaints.get(name) != str(error):
+            self._complaints[name] = str(error)
+            stays = ", the old one stays" if name in self._hosted else ""
+            _log.error("%s is refused%s: %s", name, stays, error)
+            self._metrics.model_refused(name)
+
+    def _is_known(self, stored: StoredModel, retry: bool) -> bool:
+        """Return whether there is nothing new to load."""
+        name, files = stored.manifest.name, self._files(stored)
+        hosted = self._hosted.get(name)
+        if hosted and hosted.files == files:
+            return True
+        return self._refused.get(name) == files and not retry
+
+    def _files(self, stored: StoredModel) -> str:
+        return f"{stored.fingerprint}\n{self._read_calibration()}"
+
+    def _read_calibration(self) -> Calibration | None:
+        return calibration.read(self._settings.calibration) if self._settings.calibration else None
+
+    def _load(self, stored: StoredModel) -> None:
+        name, files = stored.manifest.name, self._files(stored)
+        self._refused[name] = files
+        calibrated = self._read_calibration()
+        model = serving.load(
+            stored,
+            self._settings,
+            self._detector,
+            calibrated if calibrated and calibrated.model == name else None,
+        )
+        del self._refused[name]
+        # One assignment, so that a request sees the old model or the new one.
+        self._hosted[name] = _Hosted(model, files)
+        self._metrics.model_loaded(model.info, stored.origin)
+        _log.info("%s is served at version %s", name, stored.version)
+
+    def _missing(self, name: str) -> Refusal:
+        if name in self._named:
+            return Refusal(
+                pb.ERROR_REASON_MODEL_LOADING,
+                f"{name} is being loaded; try again when the health service says SERVING",
+            )
+        served = ", ".join(f"'{each}'" for each in self.names() or self._named)
+        return Refusal(
+            pb.ERROR_REASON_MODEL_UNKNOWN,
+            f"this server serves {served}, not '{name}'",
+            "model",
+        )

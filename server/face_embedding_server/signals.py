@@ -1,0 +1,51 @@
+"""The signals that a serving process is told things by."""
+
+import logging
+import os
+import select
+import signal
+from collections.abc import Iterator
+
+_STOP = (signal.SIGTERM, signal.SIGINT)
+_RELOAD = signal.SIGHUP
+
+_log = logging.getLogger(__name__)
+
+
+class Signals:
+    """Takes signals from now on: SIGTERM and SIGINT stop, SIGHUP looks for changed models.
+
+    A second signal to stop ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        # The signal itself writes to a pipe: a wait on a lock would sleep on if it came in another
+        # thread.
+        self._reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer)
+        for number in (*_STOP, _RELOAD):
+            signal.signal(number, _noted)
+
+    def looks(self, watch_s: float) -> Iterator[bool]:
+        """Yield whenever the store is to be looked at; end on a signal to stop.
+
+        Args:
+            watch_s: seconds between looks; 0 looks only on SIGHUP.
+
+        Yields:
+            Whether a person asked for it, by SIGHUP.
+        """
+        while True:
+            ready, _, _ = select.select([self._reader], [], [], watch_s or None)
+            received = os.read(self._reader, 1)[0] if ready else None
+            if received in _STOP:
+                _log.info("stopping on %s", signal.Signals(received).name)
+                return
+            yield received == _RELOAD
+
+
+def _noted(number: int, _: object) -> None:
+    if number in _STOP:
+        for each in _STOP:
+            signal.signal(each, signal.SIG_DFL)

@@ -1,0 +1,87 @@
+"""Traces of calls, by OpenTelemetry: a span a call, and one for each stage in it.
+
+Where spans go is said by OpenTelemetry's own variables, such as `OTEL_EXPORTER_OTLP_ENDPOINT`.
+"""
+
+import importlib
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from face_embedding_server.errors import OperatorError
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, TracerProvider
+
+_SERVICE = "face-embedding"
+_SYSTEM = "grpc"
+
+
+class TracingError(OperatorError):
+    """Calls cannot be traced; the message says why."""
+
+
+class CallTracer:
+    """Makes the spans of calls and of their stages.
+
+    Args:
+        provider: OpenTelemetry's provider; it decides where spans go.
+    """
+
+    def __init__(self, provider: "TracerProvider") -> None:
+        self._api: Any = _import("opentelemetry.trace")
+        self._propagate: Any = _import("opentelemetry.propagate")
+        self._tracer = provider.get_tracer(_SERVICE)
+
+    def call(
+        self, method: str, request_id: str, metadata: Iterable[tuple[str, str | bytes]]
+    ) -> AbstractContextManager["Span"]:
+        """Return the span of a call, a child of the caller's if they sent theirs."""
+        carrier = {key: value for key, value in metadata if isinstance(value, str)}
+        service, _, name = method.partition("/")
+        return self._tracer.start_as_current_span(
+            method,
+            context=self._propagate.extract(carrier),
+            kind=self._api.SpanKind.SERVER,
+            attributes={
+                "rpc.system": _SYSTEM,
+                "rpc.service": service,
+                "rpc.method": name,
+                "request.id": request_id,
+            },
+        )
+
+    def stage(self, name: str) -> AbstractContextManager["Span"]:
+        """Return the span of a stage; see `Tracer`."""
+        return self._tracer.start_as_current_span(name)
+
+    def end(self, span: "Span", code: int, ok: bool) -> None:
+        """Note the status of a call in its span."""
+        span.set_attribute("rpc.grpc.status_code", code)
+        if not ok:
+            span.set_status(self._api.StatusCode.ERROR)
+
+
+def exporting_provider() -> "TracerProvider":
+    """Return a provider that sends spans where OpenTelemetry's variables say.
+
+    Raises:
+        TracingError: if OpenTelemetry is not installed.
+    """
+    sdk, export = _import("opentelemetry.sdk.trace"), _import("opentelemetry.sdk.trace.export")
+    resources = _import("opentelemetry.sdk.resources")
+    otlp = _import("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
+    resource = resources.Resource.create({"service.name": _SERVICE})
+    provider: TracerProvider = sdk.TracerProvider(resource=resource)
+    provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter()))  # type: ignore[attr-defined]  # The SDK's.
+    return provider
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise TracingError(
+            f"OpenTelemetry cannot be imported ({error}); install it with "
+            f"pip install 'face-embedding[server,otel]'"
+        ) from error
