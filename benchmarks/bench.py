@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import fmean
 
 from face_embedding_models import drift, ir, manifest, quantization, synthesis
-from face_embedding_models.store import IR_MODEL_FILE, Store
 from face_embedding_models.sample_faces import sample_faces
+from face_embedding_models.store import IR_MODEL_FILE, Store
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"

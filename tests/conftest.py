@@ -11,9 +11,9 @@ import pytest
 
 from face_embedding_client import FaceEmbeddingClient
 from face_embedding_models import importing, ir, manifest
+from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
-from face_embedding_models.sample_faces import sample_faces
 from support import (
     MOBILE,
     RESNET34,

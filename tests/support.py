@@ -4,17 +4,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import openvino as ov
 import pytest
+import trustme
 
 from face_embedding_models import ir, manifest, synthesis
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
 from face_embedding_server.server import Server
 from face_embedding_server.settings import Settings
+from face_embedding_server.telemetry.tracing import CallTracer
 
 MOBILE = "face-recognition-mobilefacenet-arcface"
 RESNET34 = "face-recognition-resnet34-arcface"
@@ -49,9 +52,11 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(settings: Settings, *, load: bool = True) -> Iterator[RunningServer]:
+def running_server(
+    settings: Settings, *, load: bool = True, tracer: CallTracer | None = None
+) -> Iterator[RunningServer]:
     """Run a server on a free port until the block ends."""
-    server = Server(settings)
+    server = Server(settings, tracer)
     server.start()
     try:
         if load:
@@ -80,3 +85,25 @@ def encode(face: Face, suffix: str = ".png") -> bytes:
     done, data = cv2.imencode(suffix, face)
     assert done
     return data.tobytes()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate with its chain and its key, as PEM files."""
+
+    certificate: Path
+    key: Path
+
+    def settings(self) -> dict[str, Path]:
+        """What tells a server to use it."""
+        return {"tls_certificate": self.certificate, "tls_key": self.key}
+
+
+def issue(folder: Path, authority: trustme.CA, *names: str, **options: Any) -> Identity:
+    """Write a certificate for some names, of an authority, and its key to a folder."""
+    made = authority.issue_cert(*names, **options)
+    identity = Identity(folder / "certificate.pem", folder / "key.pem")
+    folder.mkdir(parents=True, exist_ok=True)
+    identity.certificate.write_bytes(b"".join(pem.bytes() for pem in made.cert_chain_pems))
+    made.private_key_pem.write_to_path(identity.key)
+    return identity

@@ -5,6 +5,9 @@
         found = client.embed(Photograph(Path("photograph.jpg").read_bytes()))
         comparison = client.compare(first, second, threshold=0.4)
 
+    with FaceEmbeddingClient("dns:///face.example.org:443", tls=Tls(), round_robin=True) as client:
+        ...
+
 `AsyncFaceEmbeddingClient` is the same for asyncio.
 """
 
@@ -13,6 +16,7 @@ from face_embedding_client._errors import (
     DeadlineExceededError,
     FaceEmbeddingError,
     InvalidRequestError,
+    NotPermittedError,
     ServerError,
     ServerUnavailableError,
     UnknownModelError,
@@ -33,6 +37,7 @@ from face_embedding_client._types import (
     Photograph,
     PreparedFace,
     RawFace,
+    Tls,
 )
 
 __all__ = [
@@ -51,11 +56,13 @@ __all__ = [
     "InvalidRequestError",
     "Landmarks",
     "ModelInfo",
+    "NotPermittedError",
     "OperatingPoint",
     "Photograph",
     "PreparedFace",
     "RawFace",
     "ServerError",
     "ServerUnavailableError",
+    "Tls",
     "UnknownModelError",
 ]

@@ -3,16 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
-from face_embedding_client import _errors, _messages
+from face_embedding_client import _answers
+from face_embedding_client._channel import (
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT_S,
+    Connection,
+    unary_methods,
+)
 from face_embedding_client._errors import FaceEmbeddingError
-from face_embedding_client._messages import DEFAULT_TIMEOUT_S
 from face_embedding_client._operations import (
     Operation,
     Operations,
@@ -26,6 +30,7 @@ from face_embedding_client._types import (
     Face,
     ModelInfo,
     RawFace,
+    Tls,
 )
 
 T = TypeVar("T")
@@ -39,21 +44,26 @@ class AsyncFaceEmbeddingClient:
     """
 
     def __init__(
-        self, address: str, *, model: str = "", timeout_s: float = DEFAULT_TIMEOUT_S
+        self,
+        address: str,
+        *,
+        model: str = "",
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        tls: Tls | None = None,
+        token: str = "",
+        allow_plaintext_token: bool = False,
+        round_robin: bool = False,
+        retries: int = DEFAULT_RETRIES,
     ) -> None:
-        self._address = address
+        self._connection = Connection(
+            address, tls, token, allow_plaintext_token, round_robin, retries
+        )
         self._timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(address, _messages.CHANNEL_OPTIONS)
+        self._channel = self._connection.aio_channel(balanced=True)
+        self._any_channel = self._connection.aio_channel(balanced=False)
         self._stub = pb_grpc.FaceEmbeddingServiceStub(self._channel)
-        health = health_pb2_grpc.HealthStub(self._channel)
-        self._methods = {
-            "Embed": self._stub.Embed,
-            "Compare": self._stub.Compare,
-            "Detect": self._stub.Detect,
-            "GetModelInfo": self._stub.GetModelInfo,
-            "Check": health.Check,  # type: ignore[attr-defined]  # The typed stub lacks it.
-        }
-        self._operations = Operations(model)
+        self._methods = unary_methods(self._stub, self._channel, self._any_channel)
+        self._operations = Operations(model, balanced=round_robin)
 
     async def embed(self, face: Face, *, raw: bool = False) -> Embedding:
         """See `FaceEmbeddingClient.embed`."""
@@ -76,14 +86,14 @@ class AsyncFaceEmbeddingClient:
         info = await self._run(self._operations.known_info())
         made = StreamRequests(self._operations.options(raw), info, progress)
 
-        call = self._stub.EmbedStream(_requests(made, faces))
+        call = self._stub.EmbedStream(_requests(made, faces), metadata=self._connection.metadata)
         try:
             while (response := await self._next(call, progress)) is not None:
-                yield response.id, _messages.embedding_or_error(response.result)
+                yield _answers.stream_item(response)
                 for item in made.take_refused():
                     yield item
         except grpc.RpcError as error:
-            raise _errors.from_rpc_error(error, self._address) from error
+            raise self._connection.error(error) from error
         finally:
             call.cancel()
         for item in made.take_refused():
@@ -120,8 +130,9 @@ class AsyncFaceEmbeddingClient:
         return await self._run(self._operations.is_serving())
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         await self._channel.close()
+        await self._any_channel.close()
 
     async def __aenter__(self) -> "AsyncFaceEmbeddingClient":
         return self
@@ -140,7 +151,7 @@ class AsyncFaceEmbeddingClient:
         reading = asyncio.ensure_future(call.read())
         while not reading.done():
             if progress.remaining_s <= 0:
-                raise progress.error(self._address)
+                raise progress.error(self._connection.address)
             await asyncio.wait([reading], timeout=progress.remaining_s)
         response = reading.result()
         if not isinstance(response, pb.EmbedStreamResponse):
@@ -153,16 +164,23 @@ class AsyncFaceEmbeddingClient:
             call = next(operation)
             while True:
                 try:
-                    response = await self._methods[call.method](
-                        call.request, timeout=self._timeout_s
-                    )
-                except grpc.RpcError as error:
-                    call = operation.throw(_errors.from_rpc_error(error, self._address))
+                    response = await self._call(call.method, call.request)
+                except FaceEmbeddingError as error:
+                    call = operation.throw(error)
                 else:
                     call = operation.send(response)
         except StopIteration as end:
             result: T = end.value
             return result
+
+    async def _call(self, method: str, request: Any) -> Any:
+        """Make one unary call of the contract."""
+        try:
+            return await self._methods[method](
+                request, timeout=self._timeout_s, metadata=self._connection.metadata
+            )
+        except grpc.RpcError as error:
+            raise self._connection.error(error) from error
 
 
 async def _requests(

@@ -86,7 +86,12 @@ def _embed_all_faces(client: FaceEmbeddingClient, options: argparse.Namespace) -
 def _row(name: str, outcome: Embedding | Failure, options: argparse.Namespace) -> dict[str, Any]:
     if not isinstance(outcome, Embedding):
         return output.failure_row(name, outcome)
-    row = {"name": name, "norm": outcome.norm, "space": outcome.space}
+    row = {
+        "name": name,
+        "norm": outcome.norm,
+        "space": outcome.space,
+        "model_version": outcome.model_version,
+    }
     row |= output.preparation_row(outcome)
     return row if options.output else row | {"values": outcome.values.tolist()}
 

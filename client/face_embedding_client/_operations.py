@@ -15,8 +15,12 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_client import _errors, _messages
-from face_embedding_client._errors import DeadlineExceededError, FaceEmbeddingError
+from face_embedding_client import _answers, _errors, _messages
+from face_embedding_client._errors import (
+    DeadlineExceededError,
+    FaceEmbeddingError,
+    ServerUnavailableError,
+)
 from face_embedding_client._messages import Options
 from face_embedding_client._types import (
     Comparison,
@@ -43,10 +47,16 @@ Outcome = Embedding | FaceEmbeddingError
 
 
 class Operations:
-    """The operations of one client, which remembers the server's limits."""
+    """The operations of one client, which remembers the server's limits.
 
-    def __init__(self, model: str) -> None:
+    Args:
+        model: the model's name, or empty.
+        balanced: calls reach only servers that are SERVING.
+    """
+
+    def __init__(self, model: str, *, balanced: bool) -> None:
         self._model = model
+        self._balanced = balanced
         self._info: ModelInfo | None = None
 
     def options(self, raw: bool) -> Options:
@@ -80,7 +90,7 @@ class Operations:
                 outcomes[batch[0][0]] = _errors.at_face(error, batch[0][0])
                 continue
             for (index, _), result in zip(batch, response.results, strict=True):
-                outcome = _messages.embedding_or_error(result)
+                outcome = _answers.embedding_or_error(result, response.model_version)
                 if isinstance(outcome, FaceEmbeddingError):
                     outcome = _errors.at_face(outcome, index)
                 outcomes[index] = outcome
@@ -97,7 +107,7 @@ class Operations:
             response = yield Call("Embed", request)
         except FaceEmbeddingError as error:
             raise _errors.of_only_face(error) from error
-        return _messages.embeddings(response.results[0])
+        return _answers.embeddings(response.results[0], response.model_version)
 
     def detect(self, image: bytes | RawFace) -> Operation[Detections]:
         """Find the faces of one image."""
@@ -106,7 +116,7 @@ class Operations:
         if error := _messages.too_large(request, info):
             raise error
         response = yield Call("Detect", request)
-        return _messages.detections(response)
+        return _answers.detections(response)
 
     def known_info(self) -> Operation[ModelInfo]:
         """Return the description of the model, asked for once."""
@@ -122,17 +132,24 @@ class Operations:
         """Compare two faces."""
         request = _messages.compare_request(first, second, threshold, operating_point, self._model)
         response = yield Call("Compare", request)
-        return _messages.comparison(response)
+        return _answers.comparison(response)
 
     def model_info(self) -> Operation[ModelInfo]:
         """Describe the served model, and remember its limits."""
         response = yield Call("GetModelInfo", pb.GetModelInfoRequest(model=self._model))
-        self._info = _messages.model_info(response)
+        self._info = _answers.model_info(response)
         return self._info
 
     def is_serving(self) -> Operation[bool]:
-        """Return whether health is SERVING."""
-        response = yield Call("Check", health_pb2.HealthCheckRequest())
+        """Return whether health is SERVING, with a balanced client that of any server."""
+        request = health_pb2.HealthCheckRequest()
+        try:
+            response = yield Call("Check", request)
+        except ServerUnavailableError:
+            if not self._balanced:
+                raise
+            # Either no server can be reached, or those that can do not serve: ask one of them.
+            response = yield Call("CheckAny", request)
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
 

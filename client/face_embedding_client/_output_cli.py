@@ -75,17 +75,31 @@ def drawing() -> ModuleType:
     return _drawing
 
 
+def error_words(error: Exception) -> str:
+    """Return an error for people, with what the server's operator finds the call by."""
+    return f"{error}{_request_words(getattr(error, 'request_id', ''))}"
+
+
+def _request_words(request_id: str) -> str:
+    return f" (request {request_id})" if request_id else ""
+
+
 def failure_row(name: str, failure: Failure) -> dict[str, Any]:
     """Return a file that failed as JSON."""
     if isinstance(failure, OSError):
         message = f"cannot be read: {failure.strerror}"
         return {"name": name, "error": {"reason": "FILE_UNREADABLE", "message": message}}
-    return {"name": name, "error": {"reason": failure.reason, "message": failure.message}}
+    facts = {"reason": failure.reason, "message": failure.message}
+    if failure.request_id:
+        facts["request_id"] = failure.request_id
+    return {"name": name, "error": facts}
 
 
 def print_failure(name: str, failure: Failure) -> None:
     """Say on standard error why there is nothing for a file."""
-    print(f"{name}: {failure_row(name, failure)['error']['message']}", file=sys.stderr)
+    facts = failure_row(name, failure)["error"]
+    words = _request_words(facts.get("request_id", ""))
+    print(f"{name}: {facts['message']}{words}", file=sys.stderr)
 
 
 def detection_row(detection: Detection) -> dict[str, Any]:

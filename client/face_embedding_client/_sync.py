@@ -4,16 +4,20 @@ import contextlib
 import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
-from face_embedding_client import _errors, _messages
+from face_embedding_client import _answers
+from face_embedding_client._channel import (
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT_S,
+    Connection,
+    unary_methods,
+)
 from face_embedding_client._errors import FaceEmbeddingError
-from face_embedding_client._messages import DEFAULT_TIMEOUT_S
 from face_embedding_client._operations import (
     Operation,
     Operations,
@@ -27,38 +31,58 @@ from face_embedding_client._types import (
     Face,
     ModelInfo,
     RawFace,
+    Tls,
 )
 
 T = TypeVar("T")
 
 
 class FaceEmbeddingClient:
-    """Talks to one server. Safe to share between threads; close it, or use it in a `with`.
+    """Talks to a server. Safe to share between threads; close it, or use it in a `with`.
 
     Args:
-        address: `HOST:PORT`.
+        address: `HOST:PORT`, or a name in gRPC's syntax, such as `dns:///HOST:PORT` or
+            `ipv4:HOST:PORT,HOST:PORT`.
         model: the model's name; the server's own if empty.
-        timeout_s: the deadline of each call in seconds; in a stream, of each answer.
+        timeout_s: the deadline of each call in seconds, with its repetitions; in a stream, of each
+            answer.
+        tls: speak TLS, and how; None speaks plaintext.
+        token: the caller's token, sent with every call.
+        allow_plaintext_token: send the token without TLS too, for a network that is trusted.
+        round_robin: spread calls over all the servers that the address stands for and whose health
+            is SERVING, instead of using one of them.
+        retries: how often, 0 to 4, a call is repeated that a server did not take (UNAVAILABLE),
+            after waiting 0.05 s at first and then twice as long each time; a stream, only until
+            its first answer.
 
     Every method raises a `FaceEmbeddingError` if the call fails.
+
+    Raises:
+        ValueError: if there is a token without TLS that is not allowed, or it or `retries` is not
+            of its form.
     """
 
     def __init__(
-        self, address: str, *, model: str = "", timeout_s: float = DEFAULT_TIMEOUT_S
+        self,
+        address: str,
+        *,
+        model: str = "",
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        tls: Tls | None = None,
+        token: str = "",
+        allow_plaintext_token: bool = False,
+        round_robin: bool = False,
+        retries: int = DEFAULT_RETRIES,
     ) -> None:
-        self._address = address
+        self._connection = Connection(
+            address, tls, token, allow_plaintext_token, round_robin, retries
+        )
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(address, _messages.CHANNEL_OPTIONS)
+        self._channel = self._connection.channel(balanced=True)
+        self._any_channel = self._connection.channel(balanced=False)
         self._stub = pb_grpc.FaceEmbeddingServiceStub(self._channel)
-        health = health_pb2_grpc.HealthStub(self._channel)
-        self._methods = {
-            "Embed": self._stub.Embed,
-            "Compare": self._stub.Compare,
-            "Detect": self._stub.Detect,
-            "GetModelInfo": self._stub.GetModelInfo,
-            "Check": health.Check,  # type: ignore[attr-defined]  # The typed stub lacks it.
-        }
-        self._operations = Operations(model)
+        self._methods = unary_methods(self._stub, self._channel, self._any_channel)
+        self._operations = Operations(model, balanced=round_robin)
 
     def embed(self, face: Face, *, raw: bool = False) -> Embedding:
         """Embed one face.
@@ -93,19 +117,19 @@ class FaceEmbeddingClient:
         info = self._run(self._operations.known_info())
         made = StreamRequests(self._operations.options(raw), info, progress)
 
-        call = self._stub.EmbedStream(_requests(made, faces))
+        call = self._stub.EmbedStream(_requests(made, faces), metadata=self._connection.metadata)
         try:
             with _watching(call, progress) as late:
                 progress.asking()
                 for response in call:
                     progress.received()
-                    yield response.id, _messages.embedding_or_error(response.result)
+                    yield _answers.stream_item(response)
                     yield from made.take_refused()
                     progress.asking()
         except grpc.RpcError as error:
             if late.is_set():
-                raise progress.error(self._address) from error
-            raise _errors.from_rpc_error(error, self._address) from error
+                raise progress.error(self._connection.address) from error
+            raise self._connection.error(error) from error
         finally:
             call.cancel()
         yield from made.take_refused()
@@ -159,12 +183,13 @@ class FaceEmbeddingClient:
         return self._run(self._operations.model_info())
 
     def is_serving(self) -> bool:
-        """Return whether the server's health is SERVING."""
+        """Return whether the server's health is SERVING; with `round_robin`, that of any."""
         return self._run(self._operations.is_serving())
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._channel.close()
+        self._any_channel.close()
 
     def __enter__(self) -> "FaceEmbeddingClient":
         return self
@@ -182,14 +207,23 @@ class FaceEmbeddingClient:
             call = next(operation)
             while True:
                 try:
-                    response = self._methods[call.method](call.request, timeout=self._timeout_s)
-                except grpc.RpcError as error:
-                    call = operation.throw(_errors.from_rpc_error(error, self._address))
+                    response = self._call(call.method, call.request)
+                except FaceEmbeddingError as error:
+                    call = operation.throw(error)
                 else:
                     call = operation.send(response)
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def _call(self, method: str, request: Any) -> Any:
+        """Make one unary call of the contract."""
+        try:
+            return self._methods[method](
+                request, timeout=self._timeout_s, metadata=self._connection.metadata
+            )
+        except grpc.RpcError as error:
+            raise self._connection.error(error) from error
 
 
 def _requests(

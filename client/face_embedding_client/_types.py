@@ -1,12 +1,42 @@
 """What goes into the client and what comes out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Point: TypeAlias = tuple[float, float]
+_PEM = b"-----BEGIN "
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How a client proves its server, and itself to the server.
+
+    Args:
+        ca: PEM of the CAs that sign the server's certificate; None takes the system's.
+        certificate: PEM of the client's own certificate, with those between it and its CA, for a
+            server that asks for one.
+        key: PEM of its private key, unencrypted.
+        server_name: the name in the server's certificate, where it is not the host of the address.
+
+    Raises:
+        ValueError: if one of them is no PEM, or certificate and key are not given together.
+    """
+
+    ca: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
+    server_name: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("ca", "certificate", "key"):
+            value = getattr(self, name)
+            if value is not None and _PEM not in value:
+                raise ValueError(f"the {name} is no PEM: it has no line with BEGIN")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a certificate and its key are given together")
 
 
 @dataclass(frozen=True)
@@ -130,6 +160,7 @@ class Embedding:
         space: the embedding space. Only embeddings of one space can be compared.
         detection: the face, if the server found it in a photograph.
         warnings: what makes the embedding less trustworthy.
+        model_version: the version of the model that made it, as `ModelInfo.model_version`.
     """
 
     values: NDArray[np.float32]
@@ -137,6 +168,7 @@ class Embedding:
     space: str
     detection: Detection | None = None
     warnings: tuple[FaceWarning, ...] = ()
+    model_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,6 +199,7 @@ class Comparison:
             threshold; None without an operating point.
         first: how the first face was prepared; None if it was given as an embedding.
         second: how the second face was prepared; None if it was given as an embedding.
+        model_version: the version of the model that compared them, as `ModelInfo.model_version`.
     """
 
     cosine_similarity: float
@@ -177,6 +210,7 @@ class Comparison:
     expected_false_match_rate: float | None
     first: PreparedFace | None
     second: PreparedFace | None
+    model_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -236,3 +270,5 @@ class ModelInfo:
     drift: Drift | None
     detector: str
     operating_points: tuple[OperatingPoint, ...]
+    model_version: str = ""
+    served_models: tuple[str, ...] = ()

@@ -7,13 +7,16 @@ that was refused), 2 for an error.
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from face_embedding_client import _output_cli as output
+from face_embedding_client._conformance_cli import add_options as add_conformance_options
+from face_embedding_client._conformance_cli import conformance
+from face_embedding_client._connection_cli import add_options as add_connection_options
+from face_embedding_client._connection_cli import connect
 from face_embedding_client._embed_cli import embed, face_of
 from face_embedding_client._errors import FaceEmbeddingError
 from face_embedding_client._faces_cli import faces
@@ -23,9 +26,6 @@ from face_embedding_client._types import Comparison, PreparedFace
 
 EXIT_NO = 1
 EXIT_ERROR = 2
-_ADDRESS_VARIABLE = "FACE_EMBEDDING_ADDRESS"
-_DEFAULT_ADDRESS = "127.0.0.1:50051"
-_MAX_TIMEOUT_S = 86_400.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "select", None) and not options.detect:
         parser.error("--select needs --detect")
     try:
-        with FaceEmbeddingClient(options.address, timeout_s=options.timeout) as client:
+        with connect(options) as client:
             status: int = options.run(client, options)
     except (FaceEmbeddingError, OSError, output.UsageError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        print(f"{parser.prog}: error: {output.error_words(error)}", file=sys.stderr)
         return EXIT_ERROR
     return status
 
@@ -49,15 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, run: Any, summary: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=summary)
-        command.add_argument(
-            "--address",
-            default=os.environ.get(_ADDRESS_VARIABLE, _DEFAULT_ADDRESS),
-            metavar="HOST:PORT",
-            help="the server (default: %(default)s)",
-        )
-        command.add_argument(
-            "--timeout", type=_seconds, default=30.0, help="seconds to wait for each answer"
-        )
+        add_connection_options(command)
         command.add_argument("--json", action="store_true", help="print JSON")
         command.set_defaults(run=run)
         return command
@@ -84,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("files", nargs="+", type=Path, metavar="FILE")
     _add_detection(command, "only", "largest")
     command.add_argument("--output", type=Path, help="draw a heat map to this .png file")
+    command = add(
+        "conformance", conformance, "check that a server keeps the contract (exit status 1 if not)"
+    )
+    add_conformance_options(command)
     add("info", _info, "describe the served model")
     add("health", _health, "check that the server is SERVING (exit status 1 if not)")
     return parser
@@ -102,13 +98,6 @@ def _add_detection(command: argparse.ArgumentParser, *selections: str) -> None:
     )
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= _MAX_TIMEOUT_S:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
-    return seconds
-
-
 def _compare(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     result = client.compare(
         face_of(options.first, options),
@@ -123,6 +112,7 @@ def _compare(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
             "threshold": result.threshold,
             "expected_false_match_rate": result.expected_false_match_rate,
             "space": result.space,
+            "model_version": result.model_version,
             "first": _prepared(result.first),
             "second": _prepared(result.second),
         }
@@ -154,6 +144,7 @@ def _info(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=2))
     else:
         points = facts.pop("operating_points")
+        facts["served_models"] = ", ".join(facts["served_models"])
         for name, value in facts.items():
             print(f"{name.replace('_', ' '):<24} {value}")
         for point in points:
@@ -175,6 +166,6 @@ def _health(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
         status = "SERVING" if serving else "NOT_SERVING"
     except FaceEmbeddingError as error:
         serving, status = False, "UNREACHABLE"
-        print(error, file=sys.stderr)
+        print(output.error_words(error), file=sys.stderr)
     print(json.dumps({"status": status}) if options.json else status)
     return 0 if serving else EXIT_NO

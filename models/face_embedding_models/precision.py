@@ -21,7 +21,8 @@ class Precision:
 
 REFERENCE = "f32"
 # How near a precision in effect has to come to the golden embeddings, which are made at f32.
-GOLDEN_MIN_COSINE = {"bf16": 0.99, "f16": 0.99, "int8": 0.9}
+# Measured on MobileFaceNet and ResNet34: bf16 0.9997 and more, int8 0.973 and more.
+GOLDEN_MIN_COSINE = {"bf16": 0.999, "f16": 0.999, "int8": 0.95}
 PRECISIONS = {
     "f32": Precision("f32", ov.Type.f32),
     "bf16": Precision("f32", ov.Type.bf16),

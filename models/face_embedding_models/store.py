@@ -121,7 +121,13 @@ class StoredModel:
         Raises:
             StoreError: if the model was not converted, or was damaged since.
         """
-        return sealed.read_file(self._existing_ir_folder("f32"), GOLDEN_FILE)
+        folder = self._existing_ir_folder("f32")
+        if not (folder / GOLDEN_FILE).exists():
+            raise StoreError(
+                f"{folder} has no golden embeddings, an earlier version made it; convert it again "
+                f"with 'face-embedding-server models convert {self.manifest.name}'"
+            )
+        return sealed.read_file(folder, GOLDEN_FILE)
 
     def _existing_ir_folder(self, precision: str) -> Path:
         folder = self.ir_folder(precision)

@@ -68,14 +68,19 @@ def code_of(refusal: Refusal) -> grpc.StatusCode:
     return _CODES.get(refusal.reason, grpc.StatusCode.INVALID_ARGUMENT)
 
 
-def reason_name(refusal: Refusal) -> str:
-    """Return the name of a refusal's reason without the prefix that all share."""
-    return pb.ErrorReason.Name(refusal.reason).removeprefix(_PREFIX)
+def reason_name(reason: pb.ErrorReason) -> str:
+    """Return the name of a reason without the prefix that all share."""
+    return without_prefix(pb.ErrorReason.Name(reason))
+
+
+def without_prefix(name: str) -> str:
+    """Return the name of a reason in the contract without the prefix that all share."""
+    return name.removeprefix(_PREFIX)
 
 
 def status_of(refusal: Refusal) -> status_pb2.Status:
     """Return a refusal as a status with an `ErrorInfo`."""
-    info = error_details_pb2.ErrorInfo(reason=reason_name(refusal), domain=DOMAIN)
+    info = error_details_pb2.ErrorInfo(reason=reason_name(refusal.reason), domain=DOMAIN)
     message = refusal.message
     if refusal.field:
         info.metadata["field"] = refusal.field

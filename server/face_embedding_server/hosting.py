@@ -86,12 +86,13 @@ class ModelHost:
             except (ModelError, OperatorError) as error:
                 self._complain(name, error, retry)
 
-    def get(self, name: str, version: str = "") -> ServedModel:
+    def get(self, name: str, version: str = "", field: str = "model") -> ServedModel:
         """Return the model for a request.
 
         Args:
             name: the name in the request; empty for the default model.
             version: the version in the request; empty for any.
+            field: the request's field that has the name.
 
         Raises:
             Refusal: if it is not served here, not at that version, or not loaded yet.
@@ -99,7 +100,7 @@ class ModelHost:
         name = name or self._named[0]
         hosted = self._hosted.get(name)
         if hosted is None:
-            raise self._missing(name)
+            raise self._missing(name, field)
         if version not in ("", hosted.model.version):
             raise Refusal(
                 pb.ERROR_REASON_MODEL_VERSION,
@@ -165,7 +166,7 @@ class ModelHost:
         self._metrics.model_loaded(model.info, stored.origin)
         _log.info("%s is served at version %s", name, stored.version)
 
-    def _missing(self, name: str) -> Refusal:
+    def _missing(self, name: str, field: str) -> Refusal:
         if name in self._named:
             return Refusal(
                 pb.ERROR_REASON_MODEL_LOADING,
@@ -175,5 +176,5 @@ class ModelHost:
         return Refusal(
             pb.ERROR_REASON_MODEL_UNKNOWN,
             f"this server serves {served}, not '{name}'",
-            "model",
+            field,
         )

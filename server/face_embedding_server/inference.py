@@ -76,7 +76,7 @@ class InferenceService:
         return oip.ServerMetadataResponse(name=_SERVER_NAME, version=self._version)
 
     def _model_metadata(self, request: oip.ModelMetadataRequest) -> oip.ModelMetadataResponse:
-        model = self._host.get(request.name, request.version)
+        model = self._host.get(request.name, request.version, "name")
         response = oip.ModelMetadataResponse(
             name=model.info.name, versions=[model.version], platform=model.info.backend
         )
@@ -91,7 +91,7 @@ class InferenceService:
 
     def _model_infer(self, request: oip.ModelInferRequest) -> oip.ModelInferResponse:
         """Embed the faces of one request."""
-        model = self._host.get(request.model_name, request.model_version)
+        model = self._host.get(request.model_name, request.model_version, "model_name")
         tensors.wanted_outputs(request)
         embedded = self._embed(tensors.jobs(request, model, self._max_faces))
         with current.stage(current.RESPOND):

@@ -1,13 +1,15 @@
-"""Fixtures: each client in turn, and photographs."""
+"""Fixtures: each client in turn, photographs, and servers with TLS."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import trustme
+from identities import Identity, tls_settings
 from twins import Blocking, Client
 
 from face_embedding_client import FaceEmbeddingClient, Landmarks, cli
@@ -80,3 +82,44 @@ def run(
         return status, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A certificate authority."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def issue(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Identity]:
+    """Makes certificates."""
+
+    def issue(authority: trustme.CA, *names: str) -> Identity:
+        folder = tmp_path_factory.mktemp("identity")
+        made = authority.issue_cert(*names)
+        identity = Identity(folder / "certificate.pem", folder / "key.pem")
+        identity.certificate.write_bytes(b"".join(pem.bytes() for pem in made.cert_chain_pems))
+        made.private_key_pem.write_to_path(identity.key)
+        return identity
+
+    return issue
+
+
+@pytest.fixture(scope="session")
+def identity(authority: trustme.CA, issue: Callable[..., Identity]) -> Identity:
+    """The server's certificate, for this machine."""
+    return issue(authority, "localhost", "127.0.0.1")
+
+
+@pytest.fixture(scope="session")
+def tls_server(store: Store, identity: Identity) -> Iterator[RunningServer]:
+    """A server that speaks TLS."""
+    with running_server(small_settings(store, **tls_settings(identity))) as running:
+        yield running

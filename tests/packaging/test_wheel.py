@@ -50,3 +50,8 @@ def test_client_alone(
     similarity, serving = result.stdout.split()
     assert float(similarity) == pytest.approx(1, abs=1e-6)
     assert serving == "True"
+    # The golden file is in the wheel.
+    program = str(tmp_path / "empty" / "bin" / "face-embedding")
+    command = [program, "conformance", "--address", server.address]
+    result = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1].endswith(" passed, 0 failed, 0 skipped")

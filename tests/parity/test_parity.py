@@ -12,10 +12,10 @@ import pytest
 from face_embedding_client import Embedding, FaceEmbeddingClient
 from face_embedding_models import manifest
 from face_embedding_models.manifest import Parity
+from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
 from face_embedding_server import backends, cli, parity
 from face_embedding_server.backends import Backend
-from face_embedding_models.sample_faces import sample_faces
 from support import MOBILE, RESNET34, Golden, RunningServer, encode, running_server, small_settings
 
 # Measured 3.8e-6 on either backend; the embeddings' values reach 3.3.

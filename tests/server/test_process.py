@@ -16,7 +16,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
-from face_embedding_client import FaceEmbeddingClient, FaceEmbeddingError, RawFace
+from face_embedding_client import (
+    FaceEmbeddingClient,
+    FaceEmbeddingError,
+    RawFace,
+    UnknownModelError,
+)
 from face_embedding_models import manifest
 from face_embedding_models.store import Store
 from face_embedding_server import cli
@@ -261,3 +266,23 @@ def test_damage_while_serving(tmp_path: Path, faces: list[Face]) -> None:
             file.write_bytes(b"")
         assert c.embed(RawFace(faces[0], "BGR")).norm > 0
         assert process.poll() is None
+
+
+@pytest.mark.parametrize("how", ["SIGHUP", "watching"])
+def test_model_added_while_serving(how: str, tmp_path: Path) -> None:
+    """A process looks for new models in its store on SIGHUP, or by itself if it is told to."""
+    store = Store(tmp_path)
+    add_stand_in(store, MOBILE)
+    flags = ["--model", f"{MOBILE},*"] + (["--watch-s", "0.2"] if how == "watching" else [])
+    with (
+        serving(store, *flags) as (process, address),
+        FaceEmbeddingClient(address, model=RESNET34) as client,
+    ):
+        with pytest.raises(UnknownModelError):
+            client.model_info()
+        add_stand_in(store, RESNET34)
+        if how == "SIGHUP":
+            process.send_signal(signal.SIGHUP)
+        assert process.stderr
+        assert any(f"{RESNET34} is served at version" in line for line in process.stderr)
+        assert client.model_info().name == RESNET34

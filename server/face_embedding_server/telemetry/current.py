@@ -112,7 +112,7 @@ def queued() -> Callable[[], None]:
 def rejected(refusal: Refusal) -> None:
     """Tell that a request, or one face of it, is refused."""
     if call := _CALL.get():
-        call.sink.rejected(reason_name(refusal))
+        call.sink.rejected(reason_name(refusal.reason))
 
 
 def embedded(model: str, norm: float) -> None:

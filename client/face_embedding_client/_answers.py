@@ -1,0 +1,161 @@
+"""From answers to Python values. Both clients are thin shells around this module."""
+
+import dataclasses
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding_client import _errors
+from face_embedding_client._errors import FaceEmbeddingError
+from face_embedding_client._types import (
+    Box,
+    Comparison,
+    Detection,
+    Detections,
+    Drift,
+    Embedding,
+    FaceWarning,
+    Landmarks,
+    ModelInfo,
+    OperatingPoint,
+    PreparedFace,
+)
+
+T = TypeVar("T")
+_Prepared: TypeAlias = pb.EmbedResult | pb.EmbeddedFace | pb.PreparedFace
+
+
+def embedding_or_error(
+    result: pb.EmbedResult, model_version: str
+) -> Embedding | FaceEmbeddingError:
+    """Return what became of a face at a version of the model."""
+    if result.WhichOneof("outcome") == "error":
+        return _errors.from_status(result.error)
+    return _embedding(result, model_version)
+
+
+def stream_item(response: pb.EmbedStreamResponse) -> tuple[str, Embedding | FaceEmbeddingError]:
+    """Return the id of an item of a stream and what became of it."""
+    return response.id, embedding_or_error(response.result, response.model_version)
+
+
+def embeddings(result: pb.EmbedResult, model_version: str) -> list[Embedding]:
+    """Return the faces of an image of which all were wanted."""
+    return [_embedding(face, model_version) for face in result.faces.faces]
+
+
+def _embedding(face: pb.EmbedResult | pb.EmbeddedFace, model_version: str) -> Embedding:
+    message = face.embedding
+    return Embedding(
+        np.array(message.values, np.float32),
+        message.norm,
+        message.space,
+        _detection_if_any(face),
+        _warnings(face),
+        model_version,
+    )
+
+
+def detections(response: pb.DetectResponse) -> Detections:
+    """Return the faces of an image."""
+    return Detections(
+        tuple(_detection(message) for message in response.detections),
+        response.width,
+        response.height,
+    )
+
+
+def _detection_if_any(prepared: _Prepared) -> Detection | None:
+    return _detection(prepared.detection) if prepared.HasField("detection") else None
+
+
+def _detection(message: pb.Detection) -> Detection:
+    points = (getattr(message.landmarks, name) for name in _names(Landmarks))
+    landmarks = Landmarks(*((point.x, point.y) for point in points))
+    return Detection(_same_fields(Box, message.box), landmarks, message.score)
+
+
+def _warnings(prepared: _Prepared) -> tuple[FaceWarning, ...]:
+    return tuple(
+        FaceWarning(_enum_name(pb.WarningReason, message.reason), message.value, message.limit)
+        for message in prepared.warnings
+    )
+
+
+def comparison(response: pb.CompareResponse) -> Comparison:
+    """Return the result of a comparison."""
+    matches = {pb.DECISION_MATCH: True, pb.DECISION_NO_MATCH: False}
+    decided = response.decision != pb.DECISION_UNSPECIFIED
+    return Comparison(
+        cosine_similarity=response.cosine_similarity,
+        match=matches.get(response.decision),
+        threshold=_optional(response, "threshold"),
+        space=response.space,
+        decision=_enum_name(pb.Decision, response.decision) if decided else None,
+        expected_false_match_rate=_optional(response, "expected_false_match_rate"),
+        first=_prepared_face(response, "first"),
+        second=_prepared_face(response, "second"),
+        model_version=response.model_version,
+    )
+
+
+def _optional(response: pb.CompareResponse, field: str) -> float | None:
+    return getattr(response, field) if response.HasField(field) else None
+
+
+def _prepared_face(response: pb.CompareResponse, field: str) -> PreparedFace | None:
+    if not response.HasField(field):
+        return None
+    message = getattr(response, field)
+    return PreparedFace(_detection_if_any(message), _warnings(message))
+
+
+def model_info(response: pb.GetModelInfoResponse) -> ModelInfo:
+    """Return the description of a model."""
+    limits = response.limits
+    return ModelInfo(
+        name=response.name,
+        backend=response.backend,
+        backend_version=response.backend_version,
+        device=response.device,
+        precision=response.precision,
+        channel_order=_enum_name(pb.ChannelOrder, response.channel_order),
+        input_width=response.input_width,
+        input_height=response.input_height,
+        embedding_size=response.embedding_size,
+        embedding_space=response.embedding_space,
+        weights_sha256=response.weights_sha256,
+        weights_origin=_enum_name(pb.WeightsOrigin, response.weights_origin),
+        weights_note=response.weights_note,
+        license_note=response.license_note,
+        max_faces_per_request=limits.max_faces_per_request,
+        max_message_bytes=limits.max_message_bytes,
+        max_encoded_bytes=limits.max_encoded_bytes,
+        max_stream_in_flight=limits.max_stream_in_flight,
+        max_image_pixels=limits.max_image_pixels,
+        drift=_same_fields(Drift, response.drift) if response.HasField("drift") else None,
+        detector=response.detector,
+        operating_points=tuple(
+            _same_fields(OperatingPoint, point) for point in response.operating_points
+        ),
+        model_version=response.model_version,
+        served_models=tuple(response.served_models),
+    )
+
+
+def _same_fields(kind: type[T], message: Any) -> T:
+    """Return a message as the dataclass that has the same fields."""
+    return kind(**{name: getattr(message, name) for name in _names(kind)})
+
+
+def _names(kind: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _enum_name(kind: Any, number: int) -> str:
+    """Return an enumeration's value without its prefix; one of a newer contract as its number."""
+    if number not in kind.values():
+        return str(number)
+    name: str = kind.Name(number)
+    return name.removeprefix(kind.Name(0).removesuffix("UNSPECIFIED"))

@@ -1,0 +1,186 @@
+"""The command `conformance`, against servers that break the contract."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import ExitStack
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
+
+
+class Tampering(
+    pb_grpc.FaceEmbeddingServiceServicer,
+    health_pb2_grpc.HealthServicer,  # type: ignore[misc]  # Not in its types.
+):
+    """Passes calls on to a real server, and alters what is asked or answered."""
+
+    def __init__(self, channel: grpc.Channel, alter: Callable[[Any], Any]) -> None:
+        self.stub = pb_grpc.FaceEmbeddingServiceStub(channel)
+        self.health = health_pb2_grpc.HealthStub(channel)
+        self.alter = alter
+
+    def Embed(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        return self.forward(self.stub.Embed, request, context)
+
+    def Compare(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        return self.forward(self.stub.Compare, request, context)
+
+    def GetModelInfo(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        return self.forward(self.stub.GetModelInfo, request, context)
+
+    def Check(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        return self.forward(self.health.Check, request, context)
+
+    def EmbedStream(self, requests: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        answers = (self.alter(answer) for answer in self.stub.EmbedStream(requests))
+        return (answer for answer in answers if answer is not None)
+
+    def forward(self, method: Any, request: Any, context: Any) -> Any:
+        try:
+            return self.alter(method(self.alter(request)))
+        except grpc.RpcError as error:
+            context.set_trailing_metadata(error.trailing_metadata())
+            context.abort(error.code(), error.details())
+
+
+@pytest.fixture
+def tampered(channel: grpc.Channel) -> Iterator[Callable[[Callable[[Any], Any]], str]]:
+    """Makes servers that alter messages, and gives their address."""
+    with ExitStack() as stack:
+
+        def make(alter: Callable[[Any], Any]) -> str:
+            server = grpc.server(futures.ThreadPoolExecutor(4))
+            servicer = Tampering(channel, alter)
+            pb_grpc.add_FaceEmbeddingServiceServicer_to_server(servicer, server)
+            health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+            port = server.add_insecure_port("127.0.0.1:0")
+            server.start()
+            stack.callback(lambda: server.stop(0).wait())
+            return f"127.0.0.1:{port}"
+
+        yield make
+
+
+def embeddings_in(message: Any) -> list[pb.Embedding]:
+    results = message.results if isinstance(message, pb.EmbedResponse) else []
+    return [result.embedding for result in results if result.HasField("embedding")]
+
+
+def not_serving(message: Any) -> Any:
+    if isinstance(message, health_pb2.HealthCheckResponse):
+        message.status = health_pb2.HealthCheckResponse.NOT_SERVING
+    return message
+
+
+def no_version(message: Any) -> Any:
+    if isinstance(message, pb.GetModelInfoResponse):
+        message.model_version = ""
+    return message
+
+
+def another_label(message: Any) -> Any:
+    for embedding in embeddings_in(message):
+        embedding.space = "another"
+    return message
+
+
+def twice_as_long(message: Any) -> Any:
+    for embedding in embeddings_in(message):
+        embedding.values[:] = [2 * value for value in embedding.values]
+    return message
+
+
+def never_raw(message: Any) -> Any:
+    if isinstance(message, pb.EmbedRequest):
+        message.normalization = pb.NORMALIZATION_L2
+    return message
+
+
+def out_of_order(message: Any) -> Any:
+    if isinstance(message, pb.EmbedResponse) and len(message.results) > 1:
+        results = [pb.EmbedResult.FromString(r.SerializeToString()) for r in message.results]
+        del message.results[:]
+        message.results.extend(reversed(results))
+    return message
+
+
+def forgets_an_item(message: Any) -> Any:
+    return None if isinstance(message, pb.EmbedStreamResponse) and message.id == "b" else message
+
+
+def mixes_items_up(message: Any) -> Any:
+    if isinstance(message, pb.EmbedStreamResponse):
+        message.id = {"a": "refused", "refused": "a"}.get(message.id, message.id)
+    return message
+
+
+def too_similar(message: Any) -> Any:
+    if isinstance(message, pb.CompareResponse):
+        message.cosine_similarity = (1 + message.cosine_similarity) / 2
+    return message
+
+
+def too_different(message: Any) -> Any:
+    if isinstance(message, pb.CompareResponse):
+        message.cosine_similarity *= 0.9
+    return message
+
+
+def always_decides(message: Any) -> Any:
+    if isinstance(message, pb.CompareResponse):
+        message.decision = pb.DECISION_MATCH
+    return message
+
+
+@pytest.mark.parametrize(
+    ("alter", "noticed"),
+    [
+        (not_serving, {"health"}),
+        (no_version, {"description", "labels"}),
+        (another_label, {"labels", "compare embeddings", "decisions"}),
+        (twice_as_long, {"unit length", "raw values", "compare embeddings"}),
+        (never_raw, {"raw values"}),
+        (out_of_order, {"several faces"}),
+        (forgets_an_item, {"stream"}),
+        (mixes_items_up, {"stream"}),
+        (too_similar, {"compare embeddings"}),
+        (too_different, {"compare with itself", "compare embeddings"}),
+        (always_decides, {"decisions"}),
+    ],
+)
+def test_broken_contract(
+    alter: Callable[[Any], Any],
+    noticed: set[str],
+    run: Any,
+    tampered: Callable[[Callable[[Any], Any]], str],
+) -> None:
+    """A server that breaks the contract in one way fails by the checks that are about it."""
+    status, out, _ = run("conformance", "--json", "--timeout", "10", address=tampered(alter))
+    assert status == 1
+    results = json.loads(out)["results"]
+    failed = [each for each in results if each["status"] == "failed"]
+    assert {each["name"] for each in failed if each["group"] == "invariant"} == noticed
+
+
+def test_untampered(run: Any, tampered: Callable[[Callable[[Any], Any]], str]) -> None:
+    """The server in between is not what fails."""
+    assert run("conformance", address=tampered(lambda message: message))[0] == 0
+
+
+def test_one_face_a_request(run: Any, tampered: Callable[[Callable[[Any], Any]], str]) -> None:
+    """What a server's limits do not allow to check is skipped."""
+
+    def alter(message: Any) -> Any:
+        if isinstance(message, pb.GetModelInfoResponse):
+            message.limits.max_faces_per_request = 1
+        return message
+
+    status, out, _ = run("conformance", address=tampered(alter))
+    assert status == 0
+    assert out.splitlines()[-1].endswith("0 failed, 1 skipped")

@@ -1,0 +1,365 @@
+"""Models that are added and replaced while the server runs."""
+
+import itertools
+import json
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from face_embedding_client import FaceEmbeddingClient, RawFace, UnknownModelError
+from face_embedding_models import ir, manifest, params, sealed, synthesis
+from face_embedding_models.checkpoint import PARAMS_FILE
+from face_embedding_models.store import GOLDEN_FILE, IR_MODEL_FILE, IR_WEIGHTS_FILE, Store
+from face_embedding_server.calibration import Calibration, write
+from face_embedding_server.errors import OperatorError
+from face_embedding_server.images import Image as Face
+from support import MOBILE, RESNET34, add_stand_in, running_server, small_settings
+
+REPLACEMENTS = 50
+CORRUPT_EVERY = 5
+CALLERS = 3
+
+Checkpoint = tuple[bytes, bytes]
+
+
+@pytest.fixture(scope="module")
+def versions() -> list[Checkpoint]:
+    """Three checkpoints of one model that give different embeddings."""
+    symbol, values = synthesis.synthesize(manifest.load(MOBILE))
+    arrays = params.parse(values)
+    # The first convolution's weights, in another order of its filters.
+    first = next(name for name, array in arrays.items() if array.ndim == 4)
+    made = []
+    for shift in range(3):
+        changed = {**arrays, first: np.ascontiguousarray(np.roll(arrays[first], shift, axis=0))}
+        made.append((symbol, params.dump(changed)))
+    return made
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, versions: list[Checkpoint]) -> Store:
+    """A store with the first of the checkpoints in use, and all of them converted."""
+    store = Store(tmp_path / "store")
+    for version in reversed(versions):
+        use(store, version)
+        ir.convert(store.get(MOBILE))
+    return store
+
+
+def use(store: Store, version: Checkpoint) -> str:
+    """Make a checkpoint the one in use, and return its version."""
+    return store.add(manifest.load(MOBILE), *version, "synthetic", "test").version
+
+
+# Each makes the model in use one that cannot be served.
+def cut_weights(store: Store) -> None:
+    file = store.get(MOBILE).ir_folder("f32") / IR_WEIGHTS_FILE
+    file.write_bytes(file.read_bytes()[:-1000])
+
+
+def change_weights(store: Store) -> None:
+    file = store.get(MOBILE).ir_folder("f32") / IR_WEIGHTS_FILE
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    file.write_bytes(data)
+
+
+def remove_graph(store: Store) -> None:
+    (store.get(MOBILE).ir_folder("f32") / IR_MODEL_FILE).unlink()
+
+
+def remove_ir(store: Store) -> None:
+    shutil.rmtree(store.get(MOBILE).ir_folder("f32"))
+
+
+def damage_record(store: Store) -> None:
+    (store.get(MOBILE).ir_folder("f32") / sealed.RECORD_FILE).write_text("{")
+
+
+def damage_current(store: Store) -> None:
+    (store.root / MOBILE / "current.json").write_text('{"checkpoint": "gone"}')
+
+
+def other_golden(store: Store) -> None:
+    """Weights that are whole and are not those that were converted: only the golden check sees."""
+    folder = store.get(MOBILE).ir_folder("f32")
+    golden = np.load(folder / GOLDEN_FILE)
+    record = sealed.read_record(folder)
+    files = {name: (folder / name).read_bytes() for name in (IR_MODEL_FILE, IR_WEIGHTS_FILE)}
+
+    def fill(pending: Path) -> None:
+        for name, data in files.items():
+            (pending / name).write_bytes(data)
+        np.save(pending / GOLDEN_FILE, np.roll(golden, 1, axis=0))
+
+    sealed.write(folder, fill, record)
+
+
+CORRUPTIONS: dict[Callable[[Store], None], str] = {
+    cut_weights: "was changed since it was written",
+    change_weights: "was changed since it was written",
+    remove_graph: "cannot be read",
+    remove_ir: "has no IR",
+    damage_record: "is missing or damaged",
+    damage_current: "is missing or damaged",
+    other_golden: "other embeddings of the sample faces",
+}
+
+
+@dataclass
+class Load:
+    """Callers who embed one face without a pause, and what they got."""
+
+    embeddings: dict[str, set[bytes]] = field(default_factory=dict)
+    errors: list[Exception] = field(default_factory=list)
+    calls: list[int] = field(default_factory=lambda: [0] * CALLERS)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def wait_for_everyone(self) -> None:
+        """Return once everyone got an answer to a call that began since."""
+        before = list(self.calls)
+        # Two, as the first may have begun before.
+        with self.changed:
+            self.changed.wait_for(
+                lambda: (
+                    self.errors
+                    or all(now >= then + 2 for now, then in zip(self.calls, before, strict=True))
+                )
+            )
+        assert self.errors == []
+
+
+@contextmanager
+def load(address: str, face: Face) -> Iterator[Load]:
+    over, result = threading.Event(), Load()
+
+    def call(number: int) -> None:
+        try:
+            with FaceEmbeddingClient(address, retries=0) as client:
+                while not over.is_set():
+                    answer = client.embed(RawFace(face, "BGR"))
+                    key, value = answer.model_version, answer.values.tobytes()
+                    result.embeddings.setdefault(key, set()).add(value)
+                    with result.changed:
+                        result.calls[number] += 1
+                        result.changed.notify()
+        except Exception as error:
+            with result.changed:
+                result.errors.append(error)
+                result.changed.notify()
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield result
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.timeout(600)
+def test_fifty_replacements_under_load(
+    own_store: Store, versions: list[Checkpoint], faces: list[Face]
+) -> None:
+    """A model is replaced fifty times, ten times by a corrupt one, and no call fails or mixes."""
+    good = itertools.cycle(versions[:2])
+    corruptions = itertools.cycle(CORRUPTIONS)
+    with (
+        running_server(small_settings(own_store)) as running,
+        load(running.address, faces[0]) as on,
+    ):
+        served = own_store.get(MOBILE).version
+        refused = 0
+        for number in range(1, REPLACEMENTS + 1):
+            if number % CORRUPT_EVERY:
+                next_version = next(good)
+                served = use(own_store, next_version)
+            else:
+                use(own_store, versions[2])
+                ir.convert(own_store.get(MOBILE))
+                next(corruptions)(own_store)
+                refused += 1
+            running.server.refresh()
+            on.wait_for_everyone()
+            with FaceEmbeddingClient(running.address) as client:
+                assert client.model_info().model_version == served
+        assert on.errors == []
+        loads = running.server.metrics.registry.get_sample_value
+        labels = {"model": MOBILE, "outcome": "refused"}
+        assert loads("face_embedding_model_loads_total", labels) == refused == 10
+    # Each version gave one embedding, and not that of another version.
+    assert len(on.embeddings) == 2
+    assert all(len(values) == 1 for values in on.embeddings.values())
+    assert len(set.union(*on.embeddings.values())) == 2
+
+
+@pytest.mark.parametrize("corrupt", CORRUPTIONS, ids=lambda corrupt: corrupt.__name__)
+def test_refused(
+    corrupt: Callable[[Store], None],
+    own_store: Store,
+    versions: list[Checkpoint],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A replacement that cannot be served is refused with the reason in the log, and once."""
+    with running_server(small_settings(own_store)) as running:
+        before = own_store.get(MOBILE).version
+        use(own_store, versions[2])
+        corrupt(own_store)
+        for _ in range(3):
+            running.server.refresh(retry=False)
+        complaints = [record for record in caplog.records if record.levelno == logging.ERROR]
+        assert len(complaints) == 1
+        assert "the old one stays" in complaints[0].getMessage()
+        assert CORRUPTIONS[corrupt] in complaints[0].getMessage()
+        with FaceEmbeddingClient(running.address) as client:
+            assert client.model_info().model_version == before
+
+
+@pytest.mark.parametrize("corrupt", CORRUPTIONS, ids=lambda corrupt: corrupt.__name__)
+def test_corrupt_at_start(corrupt: Callable[[Store], None], own_store: Store) -> None:
+    """At start there is no old one: the server does not start."""
+    settings = small_settings(own_store)
+    corrupt(own_store)
+    with pytest.raises(Exception, match=CORRUPTIONS[corrupt]), running_server(settings):
+        pass
+
+
+def test_mended(own_store: Store, versions: list[Checkpoint]) -> None:
+    """A replacement that was refused is served once it is made anew."""
+    with running_server(small_settings(own_store)) as running:
+        version = use(own_store, versions[1])
+        cut_weights(own_store)
+        running.server.refresh()
+        ir.convert(own_store.get(MOBILE))
+        running.server.refresh(retry=False)
+        with FaceEmbeddingClient(running.address) as client:
+            assert client.model_info().model_version == version
+
+
+def test_nothing_new(own_store: Store) -> None:
+    """A look that finds nothing new loads nothing."""
+    with running_server(small_settings(own_store)) as running:
+        running.server.refresh()
+        labels = {"model": MOBILE, "outcome": "loaded"}
+        value = running.server.metrics.registry.get_sample_value
+        assert value("face_embedding_model_loads_total", labels) == 1
+
+
+def test_added(own_store: Store) -> None:
+    """A server of all models serves one that is added to the store."""
+    settings = small_settings(own_store, model=f"{MOBILE}, *")
+    with running_server(settings) as running, FaceEmbeddingClient(running.address) as client:
+        with (
+            FaceEmbeddingClient(running.address, model=RESNET34) as other,
+            pytest.raises(UnknownModelError, match=f"serves '{MOBILE}', not '{RESNET34}'"),
+        ):
+            other.model_info()
+        add_stand_in(own_store, RESNET34)
+        running.server.refresh()
+        assert client.model_info().served_models == (MOBILE, RESNET34)
+        with FaceEmbeddingClient(running.address, model=RESNET34) as other:
+            assert other.model_info().name == RESNET34
+
+
+def test_not_added_unasked(own_store: Store) -> None:
+    """A server of named models serves no other."""
+    with running_server(small_settings(own_store)) as running:
+        add_stand_in(own_store, RESNET34)
+        running.server.refresh()
+        with (
+            FaceEmbeddingClient(running.address, model=RESNET34) as other,
+            pytest.raises(UnknownModelError),
+        ):
+            other.model_info()
+
+
+def test_unusable_other_is_left_out(own_store: Store) -> None:
+    """A model that was only found in the store keeps nobody from being served."""
+    known = manifest.load(RESNET34)
+    own_store.add(known, *synthesis.synthesize(known), "synthetic", "not converted")
+    settings = small_settings(own_store, model=f"{MOBILE},*")
+    with running_server(settings) as running, FaceEmbeddingClient(running.address) as client:
+        assert client.model_info().served_models == (MOBILE,)
+
+
+def test_calibration_of_other_weights(
+    own_store: Store, versions: list[Checkpoint], tmp_path: Path
+) -> None:
+    """New weights are refused while the thresholds are those of the old ones."""
+    file = tmp_path / "calibration.json"
+    write(Calibration(own_store.get(MOBILE).embedding_space, 1, 1, ()), file)
+    with (
+        running_server(small_settings(own_store, calibration=file)) as running,
+        FaceEmbeddingClient(running.address) as client,
+    ):
+        before = client.model_info().model_version
+        version = use(own_store, versions[1])
+        running.server.refresh()
+        assert client.model_info().model_version == before
+        write(Calibration(own_store.get(MOBILE).embedding_space, 1, 1, ()), file)
+        running.server.refresh()
+        assert client.model_info().model_version == version
+
+
+def test_in_flight_calls_keep_theirs(
+    own_store: Store, versions: list[Checkpoint], faces: list[Face]
+) -> None:
+    """A stream answers with the new model what it takes after a replacement, and names it."""
+    replaced = threading.Event()
+    first_answered = threading.Event()
+
+    def items() -> Iterator[tuple[str, RawFace]]:
+        yield "before", RawFace(faces[0], "BGR")
+        assert first_answered.wait(60)
+        use(own_store, versions[1])
+        running.server.refresh()
+        replaced.set()
+        yield "after", RawFace(faces[0], "BGR")
+
+    with running_server(small_settings(own_store)) as running:
+        old = own_store.get(MOBILE).version
+        answers = {}
+        with FaceEmbeddingClient(running.address) as client:
+            for name, answer in client.embed_stream(items()):
+                answers[name] = answer
+                first_answered.set()
+        assert replaced.is_set()
+        assert answers["before"].model_version == old
+        assert answers["after"].model_version == own_store.get(MOBILE).version != old
+
+
+def test_store_is_not_written(own_store: Store) -> None:
+    """Serving and looking leave the store as it is."""
+
+    def files() -> dict[str, bytes]:
+        return {
+            str(path): path.read_bytes() for path in own_store.root.rglob("*") if path.is_file()
+        }
+
+    before = files()
+    with running_server(small_settings(own_store)) as running:
+        running.server.refresh()
+    assert files() == before
+    assert json.loads((own_store.root / MOBILE / "current.json").read_text())
+    assert any(PARAMS_FILE in name for name in before)
+
+
+def test_refresh_never_raises(own_store: Store) -> None:
+    """A store that is gone stops no server."""
+    with running_server(small_settings(own_store)) as running:
+        shutil.rmtree(own_store.root)
+        try:
+            running.server.refresh()
+        except OperatorError:
+            pytest.fail("a look at the store raised")
+        with FaceEmbeddingClient(running.address) as client:
+            assert client.is_serving()
