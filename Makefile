@@ -11,7 +11,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test serve parity bench profile stages lint types format proto proto-check lock
+.PHONY: help setup demo test serve parity bench profile stages docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ serve: $(STORE)/$(MODEL)/current.json  ## serve MODEL, a stand-in if there is no
 
 parity: $(STORE)/$(MODEL)/current.json  ## check that both backends give the same embeddings for MODEL
 	$(BIN)/face-embedding-server parity --model $(MODEL) --store $(STORE)
+
+docs: setup  ## build the documentation, as build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 lint: setup  ## check style, and the contract's
 	$(BIN)/ruff format --check .

@@ -10,11 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import trustme
 from skimage import data
 
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
-from support import encode
+from support import encode, issue
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -96,3 +97,49 @@ def test_import_command(tmp_path: Path) -> None:
     )
     assert result.returncode == 2
     assert "is not the published" in result.stderr
+
+
+def test_secure_commands(folder: Path, store: Store, tmp_path: Path) -> None:
+    """The commands for production are run as they stand, with the access file that is shown."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    made = issue(tmp_path / "made", authority, "localhost")
+    made.certificate.rename(folder / "server.pem")
+    made.key.rename(folder / "server.key")
+    block = next(text for text in blocks("text") if "--tls-certificate" in text)
+    token, serve, embed = (line.split() for line in block.splitlines())
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "FACE_EMBEDDING_STORE": str(store.root),
+    }
+
+    def run(command: list[str]) -> str:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    made_token = dict(line.split() for line in run(token).splitlines())
+    (folder / "token").write_text(made_token["token"])
+    (access,) = blocks("toml")
+    digest = re.compile(r'(?<=sha256 = ")[0-9a-f]{64}')
+    assert digest.search(access)
+    (folder / "access.toml").write_text(digest.sub(made_token["sha256"], access))
+    # Free ports instead of those of the README.
+    serve = [re.sub(r":(50051|9090)$", ":0", word) for word in serve]
+    with subprocess.Popen(
+        serve,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        try:
+            assert server.stdout
+            port = re.search(r":(\d+) with", server.stdout.readline())
+            assert port
+            assert "photo-a.jpg: norm" in run([word.replace("50051", port[1]) for word in embed])
+        finally:
+            server.send_signal(signal.SIGTERM)

@@ -115,6 +115,8 @@ class Edge(grpc.ServerInterceptor):
             if _log.isEnabledFor(level):
                 facts = {"method": method, "code": code.name, "ms": round(_MS * took, 3)}
                 facts |= {"caller": caller, "peer": context.peer(), "request_id": request_id}
+                if details := context.details():  # type: ignore[attr-defined]  # As above.
+                    facts["details"] = str(details)
                 _log.log(level, "call ended", extra=facts)
 
     @contextmanager

@@ -12,8 +12,8 @@ from google.rpc import error_details_pb2, status_pb2
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import FaceEmbeddingClient, InvalidRequestError
-from face_embedding_server.images import Image as Face
 from face_embedding_models.sample_faces import sample_faces
+from face_embedding_server.images import Image as Face
 from support import encode
 
 FACE: Face = sample_faces(112, 112)[0].pixels_bgr

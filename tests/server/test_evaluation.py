@@ -12,6 +12,7 @@ import pytest
 from skimage import data
 
 from face_embedding_client import FaceEmbeddingClient, Photograph
+from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
 from face_embedding_server import calibration, cli
 from face_embedding_server.calibration import CalibrationError
@@ -19,7 +20,6 @@ from face_embedding_server.evaluation import change, embedding, metrics, pairs, 
 from face_embedding_server.evaluation.calibrating import calibrate
 from face_embedding_server.evaluation.embedding import Embedded, EmbeddingError
 from face_embedding_server.evaluation.pairs import PairsError
-from face_embedding_models.sample_faces import sample_faces
 from support import MOBILE, encode, running_server, small_settings
 
 SPACE = "model/digest/output"

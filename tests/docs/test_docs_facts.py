@@ -1,0 +1,74 @@
+"""Figures and tables in the documentation are those of the code."""
+
+import re
+
+import pytest
+from docs_pages import DOCS
+
+from face_embedding.open_inference import open_inference_pb2 as oip
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding_models import manifest
+from face_embedding_server import quality
+from face_embedding_server.access import permissions_of
+from face_embedding_server.alignment import TEMPLATE
+from face_embedding_server.server import _HANDLERS
+
+_OURS = "FaceEmbeddingService"
+
+
+def rows(page: str, first: str) -> dict[str, list[str]]:
+    """The rows of the table whose first column has this name, by their first cell."""
+    text = (DOCS / page).read_text("utf-8")
+    table = re.search(rf"^\| {first} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert table, first
+    lines = (line.strip("|\n ").split(" | ") for line in table[1].splitlines())
+    return {cells[0].strip("` "): cells[1:] for cells in lines}
+
+
+def test_models() -> None:
+    """The table of models has the models that are known, with the figures of their manifests."""
+    table = rows("models.md", "Model")
+    assert set(table) == set(manifest.names())
+    for name, cells in table.items():
+        known = manifest.load(name)
+        published = known.published
+        size, mparams, gflops, accuracy = cells
+        assert size == str(known.output.size)
+        assert (float(mparams), float(gflops)) == pytest.approx(
+            (published.mparams, published.gflops), abs=0.05
+        )
+        assert accuracy == f"{published.lfw_accuracy_percent:.2f} %"
+
+
+def test_warnings() -> None:
+    """The table of warnings has each warning with its limit."""
+    ranges = [each for each in vars(quality).values() if isinstance(each, quality._Range)]
+    ranges += [each for each, _ in quality._OF_LANDMARKS]
+    limits = {}
+    for each in ranges:
+        name = pb.WarningReason.Name(each.reason).removeprefix("WARNING_REASON_")
+        low = each.low > float("-inf")
+        limits[name] = f"below {each.low:g}" if low else f"above {each.high:g}"
+    limits["LOW_NORM"] = "below the model's limit"
+    assert {name: cells[-1] for name, cells in rows("preparation.md", "Warning").items()} == limits
+
+
+def test_template() -> None:
+    """The table of landmarks is the template that faces are aligned to."""
+    table = rows("preparation.md", "Landmark").values()
+    assert [tuple(map(float, cells)) for cells in table] == list(map(tuple, TEMPLATE))
+
+
+def test_permissions() -> None:
+    """The table of permissions allows what the server does."""
+    v2 = oip.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    for permission, (methods,) in rows("security.md", "Permission").items():
+        for name in re.findall(r"`(\w+)`", methods):
+            of_v2 = name in v2.methods_by_name
+            service = (v2 if of_v2 else pb.DESCRIPTOR.services_by_name[_OURS]).full_name
+            assert permissions_of(f"{service}/{name}") == {permission}
+
+
+def test_handlers() -> None:
+    """The number of calls that are answered at once is the server's."""
+    assert f"close to {_HANDLERS}" in (DOCS / "operations.md").read_text("utf-8")
