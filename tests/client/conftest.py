@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import trustme
-from identities import Identity, tls_settings
 from twins import Blocking, Client
 
+import support
 from face_embedding_client import FaceEmbeddingClient, Landmarks, cli
 from face_embedding_models.store import Store
-from support import RunningServer, encode, running_server, small_settings
+from support import Identity, RunningServer, encode, running_server, small_settings
 
 
 @pytest.fixture(params=[FaceEmbeddingClient, Blocking], ids=["threads", "asyncio"])
@@ -102,12 +102,7 @@ def issue(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Identity]:
     """Makes certificates."""
 
     def issue(authority: trustme.CA, *names: str) -> Identity:
-        folder = tmp_path_factory.mktemp("identity")
-        made = authority.issue_cert(*names)
-        identity = Identity(folder / "certificate.pem", folder / "key.pem")
-        identity.certificate.write_bytes(b"".join(pem.bytes() for pem in made.cert_chain_pems))
-        made.private_key_pem.write_to_path(identity.key)
-        return identity
+        return support.issue(tmp_path_factory.mktemp("identity"), authority, *names)
 
     return issue
 
@@ -121,5 +116,5 @@ def identity(authority: trustme.CA, issue: Callable[..., Identity]) -> Identity:
 @pytest.fixture(scope="session")
 def tls_server(store: Store, identity: Identity) -> Iterator[RunningServer]:
     """A server that speaks TLS."""
-    with running_server(small_settings(store, **tls_settings(identity))) as running:
+    with running_server(small_settings(store, **identity.settings())) as running:
         yield running

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 import trustme
-from identities import Identity, tls_settings
 
 from face_embedding_models.store import Store
-from support import MOBILE, RunningServer, running_server, small_settings
+from support import MOBILE, Identity, RunningServer, running_server, small_settings
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def test_client_certificate(
     """`--certificate` and `--key` prove the caller."""
     own = issue(authority, "search")
     flags = ("--ca", str(ca_file), "--certificate", str(own.certificate), "--key", str(own.key))
-    settings = small_settings(store, **tls_settings(identity), tls_client_ca=ca_file)
+    settings = small_settings(store, **identity.settings(), tls_client_ca=ca_file)
     with running_server(settings) as running:
         assert run("health", *flags, address=running.address)[0] == 0
         assert run("health", *flags[:2], address=running.address)[0] == 1

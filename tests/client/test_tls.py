@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import trustme
-from identities import Identity, tls_settings
 from twins import Client
 
 from face_embedding_client import (
@@ -18,7 +17,7 @@ from face_embedding_client import (
 )
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Pixels
-from support import RunningServer, running_server, small_settings
+from support import Identity, RunningServer, running_server, small_settings
 
 Issue = Callable[..., Identity]
 
@@ -88,7 +87,7 @@ def test_server_name(
 ) -> None:
     """A certificate for another name is refused, unless the name is given."""
     named = issue(authority, "face.example.org")
-    with running_server(small_settings(store, **tls_settings(named))) as running:
+    with running_server(small_settings(store, **named.settings())) as running:
         with pytest.raises(ServerUnavailableError, match="is for another name"):
             kind(running.address, tls=Tls(ca)).model_info()
         assert kind(running.address, tls=Tls(ca, server_name="face.example.org")).is_serving()
@@ -114,7 +113,7 @@ def test_client_certificate(
     issue: Issue,
 ) -> None:
     """A server that asks for client certificates takes those of its CA alone."""
-    settings = small_settings(store, **tls_settings(identity), tls_client_ca=ca_file)
+    settings = small_settings(store, **identity.settings(), tls_client_ca=ca_file)
     with running_server(settings) as running:
         assert kind(running.address, tls=own(issue(authority, "search"), ca)).is_serving()
         for tls in (Tls(ca), own(issue(trustme.CA(), "search"), ca)):
@@ -157,7 +156,7 @@ def test_tokens(
         f'[search]\npermissions = ["compare"]\ntokens = [{{ sha256 = "{digest}" }}]\n'
     )
     face = RawFace(faces[0], "BGR")
-    with running_server(small_settings(store, **tls_settings(identity), access=access)) as running:
+    with running_server(small_settings(store, **identity.settings(), access=access)) as running:
         known = kind(running.address, tls=Tls(ca), token="search")  # noqa: S106  # Not a secret.
         assert known.compare(face, face).cosine_similarity > 0.99
         with pytest.raises(NotPermittedError) as caught:

@@ -13,7 +13,7 @@ from skimage import data
 from face_embedding_client import Embedding, FaceEmbeddingClient
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
-from support import RunningServer, encode, running_server, small_settings
+from support import RunningServer, encode, issue, running_server, small_settings
 
 TOKEN = "a-token-of-the-tests"  # noqa: S105  # No secret.
 CALLER = "caller.example.org"
@@ -30,16 +30,9 @@ def certificates(folder: Path) -> Path:
     """A folder with the certificates of an authority, of the server and of a caller."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
-    issue(authority, folder, "server", "localhost", "127.0.0.1")
-    issue(authority, folder, "caller", CALLER)
+    issue(folder / "server", authority, "localhost", "127.0.0.1")
+    issue(folder / "caller", authority, CALLER)
     return folder
-
-
-def issue(authority: trustme.CA, folder: Path, name: str, *identities: str) -> None:
-    issued = authority.issue_cert(*identities)
-    issued.private_key_pem.write_to_path(folder / f"{name}.key")
-    for pem in issued.cert_chain_pems:
-        pem.write_to_path(folder / f"{name}.pem", append=True)
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +51,8 @@ def token(store: Store, certificates: Path) -> Iterator[Endpoint]:
     token_file.write_text(TOKEN)
     settings = small_settings(
         store,
-        tls_certificate=certificates / "server.pem",
-        tls_key=certificates / "server.key",
+        tls_certificate=certificates / "server/certificate.pem",
+        tls_key=certificates / "server/key.pem",
         access=access,
     )
     with running_server(settings) as running:
@@ -74,14 +67,14 @@ def mtls(store: Store, certificates: Path) -> Iterator[Endpoint]:
     access.write_text(PERMISSIONS + f'certificates = ["{CALLER}"]\n')
     settings = small_settings(
         store,
-        tls_certificate=certificates / "server.pem",
-        tls_key=certificates / "server.key",
+        tls_certificate=certificates / "server/certificate.pem",
+        tls_key=certificates / "server/key.pem",
         tls_client_ca=certificates / "ca.pem",
         access=access,
     )
     with running_server(settings) as running:
         address = f"localhost:{running.server.port}"
-        names = ("ca.pem", "caller.pem", "caller.key")
+        names = ("ca.pem", "caller/certificate.pem", "caller/key.pem")
         yield Endpoint(address, *(certificates / name for name in names))
 
 
