@@ -12,6 +12,7 @@ from face_embedding_models.errors import ModelError
 from face_embedding_models.store import Store, StoredModel
 from face_embedding_server import calibration, detectors, serving
 from face_embedding_server.calibration import Calibration, CalibrationError
+from face_embedding_server.detectors import Detector
 from face_embedding_server.errors import OperatorError, Refusal
 from face_embedding_server.serving import ServedModel
 from face_embedding_server.settings import ALL_OTHERS, Settings
@@ -47,6 +48,7 @@ class ModelHost:
         self._named = [name for name in settings.models if name != ALL_OTHERS]
         for name in self._named:
             self._store.get(name)
+        self._detector: Detector | None = None
         self._hosted: dict[str, _Hosted] = {}
         # Files that could not be loaded, and what was said of them.
         self._refused: dict[str, str] = {}

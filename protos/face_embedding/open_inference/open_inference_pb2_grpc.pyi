@@ -34,15 +34,15 @@ class GRPCInferenceServiceStub:
 
     A model takes exactly one of these inputs, for n faces at a time:
     * `data` FP32 [n, 3, height, width]: aligned faces as the published IR takes
-      them, channels BGR, values from 0 to 255. The network normalizes them
-      itself.
-    * `face` UINT8 [n, height, width, 3]: aligned faces, channels BGR, or RGB if
-      the request's parameter `channel_order` says so.
+      them, values from 0 to 255. The network normalizes them itself.
+    * `face` UINT8 [n, height, width, 3]: aligned faces.
     * `image` BYTES [n]: JPEG, PNG or WebP files. The request's parameter
       `preparation` says what they show: `aligned` (the default), an aligned face
       of exactly the model's size; `detect`, a photograph of one face, which the
       server finds and aligns; `largest`, a photograph of which the largest face
       is meant.
+    The channels of `data` and `face` are BGR, or RGB if the request's parameter
+    `channel_order` says so.
 
     It gives these outputs, all of them unless the request names some:
     * `pre_fc1` FP32 [n, size]: the raw embeddings.
@@ -80,15 +80,15 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
 
     A model takes exactly one of these inputs, for n faces at a time:
     * `data` FP32 [n, 3, height, width]: aligned faces as the published IR takes
-      them, channels BGR, values from 0 to 255. The network normalizes them
-      itself.
-    * `face` UINT8 [n, height, width, 3]: aligned faces, channels BGR, or RGB if
-      the request's parameter `channel_order` says so.
+      them, values from 0 to 255. The network normalizes them itself.
+    * `face` UINT8 [n, height, width, 3]: aligned faces.
     * `image` BYTES [n]: JPEG, PNG or WebP files. The request's parameter
       `preparation` says what they show: `aligned` (the default), an aligned face
       of exactly the model's size; `detect`, a photograph of one face, which the
       server finds and aligns; `largest`, a photograph of which the largest face
       is meant.
+    The channels of `data` and `face` are BGR, or RGB if the request's parameter
+    `channel_order` says so.
 
     It gives these outputs, all of them unless the request names some:
     * `pre_fc1` FP32 [n, size]: the raw embeddings.
@@ -122,15 +122,15 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
 
     A model takes exactly one of these inputs, for n faces at a time:
     * `data` FP32 [n, 3, height, width]: aligned faces as the published IR takes
-      them, channels BGR, values from 0 to 255. The network normalizes them
-      itself.
-    * `face` UINT8 [n, height, width, 3]: aligned faces, channels BGR, or RGB if
-      the request's parameter `channel_order` says so.
+      them, values from 0 to 255. The network normalizes them itself.
+    * `face` UINT8 [n, height, width, 3]: aligned faces.
     * `image` BYTES [n]: JPEG, PNG or WebP files. The request's parameter
       `preparation` says what they show: `aligned` (the default), an aligned face
       of exactly the model's size; `detect`, a photograph of one face, which the
       server finds and aligns; `largest`, a photograph of which the largest face
       is meant.
+    The channels of `data` and `face` are BGR, or RGB if the request's parameter
+    `channel_order` says so.
 
     It gives these outputs, all of them unless the request names some:
     * `pre_fc1` FP32 [n, size]: the raw embeddings.
