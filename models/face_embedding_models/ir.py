@@ -106,8 +106,20 @@ def read_golden(model: StoredModel) -> Embeddings:
     Raises:
         StoreError: if the model was not converted, or they were damaged since.
     """
-    golden: Embeddings = np.load(io.BytesIO(model.read_golden_file()))
+    size, values = model.manifest.input, model.manifest.output.size
+    shape = (len(sample_faces(size.width, size.height)), values)
+    try:
+        golden: Embeddings = np.load(io.BytesIO(model.read_golden_file()))
+    except (ValueError, EOFError, OSError) as error:
+        raise _no_golden(model, str(error)) from error
+    if golden.shape != shape or not np.isfinite(golden).all() or not golden.any(axis=1).all():
+        raise _no_golden(model, f"these are no {shape[0]} embeddings of {shape[1]} values")
     return golden
+
+
+def _no_golden(model: StoredModel, reason: str) -> StoreError:
+    path = model.ir_folder(PRECISION) / GOLDEN_FILE
+    return StoreError(f"{path} holds no golden embeddings: {reason}; convert the model again")
 
 
 def compile_for(network: ov.Model, hint: ov.Type) -> ov.CompiledModel:

@@ -81,7 +81,8 @@ class StoredModel:
         Raises:
             StoreError: if a record is missing, as while a folder is replaced, or damaged.
         """
-        folders = sorted(path.parent for path in self.folder.glob(f"*/{sealed.RECORD_FILE}"))
+        # Without those that are being written, whose names begin with a dot.
+        folders = sorted(path.parent for path in self.folder.glob(f"[!.]*/{sealed.RECORD_FILE}"))
         return "\n".join(f"{folder.name} {sealed.read_record(folder)}" for folder in folders)
 
     @property

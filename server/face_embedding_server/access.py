@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import secrets
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -169,7 +170,7 @@ def new_token() -> tuple[str, str]:
 
 def _read(file: Path) -> Mapping[str, Caller]:
     try:
-        return _Callers.model_validate(tomllib.loads(file.read_text("utf-8"))).root
+        callers = _Callers.model_validate(tomllib.loads(file.read_text("utf-8"))).root
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
@@ -177,6 +178,17 @@ def _read(file: Path) -> Mapping[str, Caller]:
         raise AccessError(f"the access file {file} cannot be used: {problems}") from error
     except (OSError, ValueError) as error:
         raise AccessError(f"the access file {file} cannot be read: {error}") from error
+    if not callers:
+        raise AccessError(f"the access file {file} names no caller")
+    # Whoever is two callers would get the permissions of one of them.
+    marks = [
+        mark
+        for caller in callers.values()
+        for mark in (*{token.sha256 for token in caller.tokens}, *caller.certificates)
+    ]
+    if twice := [mark for mark, count in Counter(marks).items() if count > 1]:
+        raise AccessError(f"the access file {file} has under two callers: {', '.join(twice)}")
+    return callers
 
 
 def _recognise(callers: Mapping[str, Caller], context: grpc.ServicerContext) -> tuple[str, Caller]:

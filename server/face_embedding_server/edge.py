@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import grpc
@@ -28,7 +28,12 @@ _MADE_ID_BYTES = 8
 _MS = 1000
 # Its handlers have a form of their own, and anyone may ask for health at any time.
 _HEALTH_PREFIX = "/grpc.health.v1.Health/"
-_FAULTS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+# What is not here is a mistake of the caller, or of nobody.
+_LEVELS = {
+    grpc.StatusCode.OK: logging.DEBUG,
+    grpc.StatusCode.INTERNAL: logging.ERROR,
+    grpc.StatusCode.UNKNOWN: logging.ERROR,
+}
 
 _log = logging.getLogger(__name__)
 
@@ -98,40 +103,37 @@ class Edge(grpc.ServerInterceptor):
         request_id = _request_id(context)
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
         self._metrics.call_began()
-        caller = ""
-        try:
-            with current.entered(Call(request_id, context.is_active, self._metrics, self._tracer)):
-                try:
-                    caller = self._access.check(permissions, context)
-                except Refusal as refusal:
-                    current.rejected(refusal)
-                    answering.abort(context, refusal)
-                with self._traced(method, request_id, context):
-                    yield
-        finally:
-            took, code = time.perf_counter() - since, _code(context)
-            self._metrics.call_ended(method, code.name, took)
-            level = _level(code)
-            if _log.isEnabledFor(level):
-                facts = {"method": method, "code": code.name, "ms": round(_MS * took, 3)}
-                facts |= {"caller": caller, "peer": context.peer(), "request_id": request_id}
-                if details := context.details():  # type: ignore[attr-defined]  # As above.
-                    facts["details"] = str(details)
-                _log.log(level, "call ended", extra=facts)
-
-    @contextmanager
-    def _traced(
-        self, method: str, request_id: str, context: grpc.ServicerContext
-    ) -> Iterator[None]:
-        if self._tracer is None:
-            yield
-            return
-        with self._tracer.call(method, request_id, context.invocation_metadata()) as span:
+        call = Call(request_id, context.is_active, self._metrics, self._tracer)
+        caller, unless_said = "", grpc.StatusCode.OK
+        with current.entered(call), self._span(method, request_id, context) as span:
             try:
+                caller = self._let_in(permissions, context)
                 yield
+            except Exception:
+                unless_said = grpc.StatusCode.UNKNOWN
+                raise
             finally:
-                code = _code(context)
-                self._tracer.end(span, code.value[0], ok=code is grpc.StatusCode.OK)
+                code = _code(context, unless_said)
+                took = time.perf_counter() - since
+                self._metrics.call_ended(method, code.name, took)
+                if span and self._tracer:
+                    self._tracer.end(span, code)
+                _log_end(method, code, took, caller, context)
+
+    def _let_in(self, permissions: frozenset[Permission], context: grpc.ServicerContext) -> str:
+        """Return the caller's name, or end the call if it may not be made."""
+        try:
+            return self._access.check(permissions, context)
+        except Refusal as refusal:
+            current.rejected(refusal)
+            answering.abort(context, refusal)
+
+    def _span(
+        self, method: str, request_id: str, context: grpc.ServicerContext
+    ) -> AbstractContextManager[Any]:
+        if self._tracer is None:
+            return nullcontext()
+        return self._tracer.call(method, request_id, context.invocation_metadata())
 
 
 def _request_id(context: grpc.ServicerContext) -> str:
@@ -142,19 +144,26 @@ def _request_id(context: grpc.ServicerContext) -> str:
     return secrets.token_hex(_MADE_ID_BYTES)
 
 
-def _code(context: grpc.ServicerContext) -> grpc.StatusCode:
+def _code(context: grpc.ServicerContext, unless_said: grpc.StatusCode) -> grpc.StatusCode:
     """Return the status of a call that ends, which gRPC does not say where the caller left."""
     code: grpc.StatusCode | None = context.code()  # type: ignore[attr-defined]  # The stub lacks it.
     if code:
         return code
     if context.is_active():
-        return grpc.StatusCode.OK
+        return unless_said
     remaining_s: float | None = context.time_remaining()
     late = remaining_s is not None and remaining_s <= 0
     return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
 
 
-def _level(code: grpc.StatusCode) -> int:
-    if code is grpc.StatusCode.OK:
-        return logging.DEBUG
-    return logging.ERROR if code in _FAULTS else logging.INFO
+def _log_end(
+    method: str, code: grpc.StatusCode, took_s: float, caller: str, context: grpc.ServicerContext
+) -> None:
+    level = _LEVELS.get(code, logging.INFO)
+    if not _log.isEnabledFor(level):
+        return
+    facts = {"method": method, "code": code.name, "ms": round(_MS * took_s, 3)}
+    facts |= {"caller": caller, "peer": context.peer()}
+    if details := context.details():  # type: ignore[attr-defined]  # The stub lacks it.
+        facts["details"] = str(details)
+    _log.log(level, "call ended", extra=facts)

@@ -48,6 +48,7 @@ class ModelHost:
         self._named = [name for name in settings.models if name != ALL_OTHERS]
         for name in self._named:
             self._store.get(name)
+        self._is_ready = False
         self._detector: Detector | None = None
         self._hosted: dict[str, _Hosted] = {}
         # Files that could not be loaded, and what was said of them.
@@ -64,16 +65,17 @@ class ModelHost:
         self._detector = detectors.load(self._settings.detector, self._settings.detector_model)
         for name in self._named:
             self._load(self._store.get(name))
-        self.refresh()
+        self.refresh(retry=False)
         calibrated = self._read_calibration()
         if calibrated and calibrated.model not in self._hosted:
             raise CalibrationError(
                 f"the calibration {self._settings.calibration} is of the embedding space "
                 f"'{calibrated.space}', and this server does not serve that model"
             )
+        self._is_ready = True
         return self._hosted[self._named[0]].model
 
-    def refresh(self, *, retry: bool = False) -> None:
+    def refresh(self, *, retry: bool) -> None:
         """Load what is new or was changed in the store; what cannot be loaded is only logged.
 
         Args:
@@ -82,10 +84,13 @@ class ModelHost:
         for name in self._wanted():
             try:
                 stored = self._store.get(name)
-                if self._is_known(stored, retry):
-                    continue
-                self._load(stored)
+                if not self._is_known(stored, retry):
+                    self._load(stored)
             except (ModelError, OperatorError) as error:
+                self._complain(name, error, retry)
+            except Exception as error:
+                # Nothing that a store holds may end a server that answers.
+                _log.error("a fault while %s was loaded", name, exc_info=error)
                 self._complain(name, error, retry)
 
     def get(self, name: str, version: str = "", field: str = "model") -> ServedModel:
@@ -117,8 +122,8 @@ class ModelHost:
 
     @property
     def is_ready(self) -> bool:
-        """Whether all named models are loaded."""
-        return all(name in self._hosted for name in self._named)
+        """Whether all models are loaded."""
+        return self._is_ready
 
     def close(self) -> None:
         """Let go of the engines."""
@@ -128,7 +133,12 @@ class ModelHost:
     def _wanted(self) -> list[str]:
         if ALL_OTHERS not in self._settings.models:
             return self._named
-        return [*self._named, *(name for name in self._store.names() if name not in self._named)]
+        try:
+            found = self._store.names()
+        except (ModelError, OSError) as error:
+            _log.error("the store cannot be looked at: %s", error)
+            found = []
+        return [*self._named, *(name for name in found if name not in self._named)]
 
     def _complain(self, name: str, error: Exception, retry: bool) -> None:
         """Tell that a model is refused; where nobody asked for the look, once for each reason."""

@@ -11,12 +11,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from face_embedding_server import inference, service, tls
+from face_embedding_server import service, tls
 from face_embedding_server.access import Access
 from face_embedding_server.calls import Calls
 from face_embedding_server.edge import Edge
 from face_embedding_server.hosting import ModelHost
-from face_embedding_server.inference import InferenceService
+from face_embedding_server.open_inference import service as open_inference
+from face_embedding_server.open_inference.service import InferenceService
 from face_embedding_server.service import FaceEmbeddingService
 from face_embedding_server.serving import ServedModel
 from face_embedding_server.settings import Settings, SettingsError
@@ -67,13 +68,13 @@ class Server:
             interceptors=[Edge(access, self.metrics, tracer)],
         )
         version = importlib.metadata.version("face-embedding")
-        for answering in (
+        for each in (
             FaceEmbeddingService(self._host, self._calls, settings, self._workers),
             InferenceService(self._host, self._calls, settings, self._workers, version),
         ):
-            self._server.add_generic_rpc_handlers((answering.handler(),))
+            self._server.add_generic_rpc_handlers((each.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = [service.NAME, inference.NAME, _HEALTH_NAME]
+        names = [service.NAME, open_inference.NAME, _HEALTH_NAME]
         if settings.channelz:
             channelz.add_channelz_servicer(self._server)
             names.append(_CHANNELZ_NAME)
@@ -116,7 +117,7 @@ class Server:
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
         return model
 
-    def refresh(self, *, retry: bool = True) -> None:
+    def refresh(self, *, retry: bool) -> None:
         """Load what is new or was changed in the store; see `ModelHost.refresh`."""
         self._host.refresh(retry=retry)
 
@@ -161,7 +162,7 @@ class Server:
             ) from error
 
     def _set_health(self, status: int) -> None:
-        for name in (_WHOLE_SERVER, service.NAME, inference.NAME):
+        for name in (_WHOLE_SERVER, service.NAME, open_inference.NAME):
             self._health.set(name, status)
 
 
@@ -172,9 +173,10 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # A second server on one port is a mistake to be told.
         ("grpc.keepalive_time_ms", int(settings.keepalive_s * _MS)),
         ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * _MS)),
+        # The one before alone leaves the time that a ping has to be answered in at a minute.
+        ("grpc.http2.ping_timeout_ms", int(settings.keepalive_timeout_s * _MS)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", _MIN_CLIENT_PING_S * _MS),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", _MIN_CLIENT_PING_S * _MS),
     ]
     if settings.max_connection_age_s:
         options += [

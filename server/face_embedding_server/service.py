@@ -102,9 +102,8 @@ class FaceEmbeddingService:
                 yield from stream
             if was_asked_to_end.is_set():
                 raise calls.stopping()
-        except Refusal as refusal:
-            current.rejected(refusal)
-            answering.abort(context, refusal)
+        except Exception as error:
+            answering.abort(context, refusal_of(error))
 
     def _read(self, requests: Iterator[bytes], stream: Stream[pb.EmbedStreamResponse]) -> None:
         """Take the items of a stream, as there is room, and have each answered by a worker."""
@@ -124,19 +123,23 @@ class FaceEmbeddingService:
                     self._workers.submit(is_photograph(item.face), answer, item)
         except grpc.RpcError:
             stream.abandon()  # The caller is gone.
+        except RuntimeError:
+            stream.abandon()  # The server is gone, and with it the threads for faces.
         else:
             stream.end()
 
     def _embed_item(self, item: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
+        version = ""
         try:
             model = self._host.get(item.model)
+            version = model.version
             if not item.HasField("face"):
                 raise Refusal(pb.ERROR_REASON_FIELD_MISSING, "the item has no face", "face")
             embeddings.check_normalization(item.normalization)
             result = _embed(model, item.face, item.normalization)
         except Exception as error:
-            return _stream_error(item.id, error)
-        return pb.EmbedStreamResponse(id=item.id, result=result, model_version=model.version)
+            return _stream_error(item.id, error, version)
+        return pb.EmbedStreamResponse(id=item.id, result=result, model_version=version)
 
     def _compare(self, request: pb.CompareRequest) -> pb.CompareResponse:
         """Compare two faces."""
@@ -233,9 +236,9 @@ def _in_face(refusal: Refusal, index: int) -> Refusal:
     return refusal.within(f"faces[{index}]")
 
 
-def _stream_error(item_id: str, error: Exception) -> pb.EmbedStreamResponse:
-    status = errors.status_of(refusal_of(error))
-    return pb.EmbedStreamResponse(id=item_id, result=pb.EmbedResult(error=status))
+def _stream_error(item_id: str, error: Exception, version: str = "") -> pb.EmbedStreamResponse:
+    result = pb.EmbedResult(error=errors.status_of(refusal_of(error)))
+    return pb.EmbedStreamResponse(id=item_id, result=result, model_version=version)
 
 
 def _preparation(face: EmbeddedFace) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -85,7 +86,7 @@ def _read(files: TlsFiles) -> _Identity:
     leaf = _certificates(files.certificate, chain)[0]
     try:
         private = load_pem_private_key(key, password=None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise TlsError(f"{files.key} is not a PEM key without a password: {error}") from error
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if private.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
@@ -94,7 +95,7 @@ def _read(files: TlsFiles) -> _Identity:
         )
     if leaf.not_valid_after_utc <= datetime.now(timezone.utc):
         raise TlsError(f"{files.certificate} expired on {leaf.not_valid_after_utc:%Y-%m-%d %H:%M}")
-    if files.client_ca and authorities:
+    if files.client_ca and authorities is not None:
         _certificates(files.client_ca, authorities)
     configuration = grpc.ssl_server_certificate_configuration([(key, chain)], authorities)
     return _Identity(configuration, leaf.not_valid_after_utc.timestamp())

@@ -50,7 +50,11 @@ class Workers:
             begin()
             return work(*args, **kwargs)
 
-        return pool.submit(copy_context().run, run)
+        try:
+            return pool.submit(copy_context().run, run)
+        except RuntimeError:
+            begin()
+            raise
 
     def run(self, photograph: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function on the only face of a call: an aligned one in the calling thread."""

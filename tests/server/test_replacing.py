@@ -188,7 +188,7 @@ def test_fifty_replacements_under_load(
                 ir.convert(own_store.get(MOBILE))
                 next(corruptions)(own_store)
                 refused += 1
-            running.server.refresh()
+            running.server.refresh(retry=True)
             on.wait_for_everyone()
             with FaceEmbeddingClient(running.address) as client:
                 assert client.model_info().model_version == served
@@ -238,7 +238,7 @@ def test_mended(own_store: Store, versions: list[Checkpoint]) -> None:
     with running_server(small_settings(own_store)) as running:
         version = use(own_store, versions[1])
         cut_weights(own_store)
-        running.server.refresh()
+        running.server.refresh(retry=True)
         ir.convert(own_store.get(MOBILE))
         running.server.refresh(retry=False)
         with FaceEmbeddingClient(running.address) as client:
@@ -248,7 +248,7 @@ def test_mended(own_store: Store, versions: list[Checkpoint]) -> None:
 def test_nothing_new(own_store: Store) -> None:
     """A look that finds nothing new loads nothing."""
     with running_server(small_settings(own_store)) as running:
-        running.server.refresh()
+        running.server.refresh(retry=True)
         labels = {"model": MOBILE, "outcome": "loaded"}
         value = running.server.metrics.registry.get_sample_value
         assert value("face_embedding_model_loads_total", labels) == 1
@@ -264,7 +264,7 @@ def test_added(own_store: Store) -> None:
         ):
             other.model_info()
         add_stand_in(own_store, RESNET34)
-        running.server.refresh()
+        running.server.refresh(retry=True)
         assert client.model_info().served_models == (MOBILE, RESNET34)
         with FaceEmbeddingClient(running.address, model=RESNET34) as other:
             assert other.model_info().name == RESNET34
@@ -274,7 +274,7 @@ def test_not_added_unasked(own_store: Store) -> None:
     """A server of named models serves no other."""
     with running_server(small_settings(own_store)) as running:
         add_stand_in(own_store, RESNET34)
-        running.server.refresh()
+        running.server.refresh(retry=True)
         with (
             FaceEmbeddingClient(running.address, model=RESNET34) as other,
             pytest.raises(UnknownModelError),
@@ -303,10 +303,10 @@ def test_calibration_of_other_weights(
     ):
         before = client.model_info().model_version
         version = use(own_store, versions[1])
-        running.server.refresh()
+        running.server.refresh(retry=True)
         assert client.model_info().model_version == before
         write(Calibration(own_store.get(MOBILE).embedding_space, 1, 1, ()), file)
-        running.server.refresh()
+        running.server.refresh(retry=True)
         assert client.model_info().model_version == version
 
 
@@ -321,7 +321,7 @@ def test_in_flight_calls_keep_theirs(
         yield "before", RawFace(faces[0], "BGR")
         assert first_answered.wait(60)
         use(own_store, versions[1])
-        running.server.refresh()
+        running.server.refresh(retry=True)
         replaced.set()
         yield "after", RawFace(faces[0], "BGR")
 
@@ -347,7 +347,7 @@ def test_store_is_not_written(own_store: Store) -> None:
 
     before = files()
     with running_server(small_settings(own_store)) as running:
-        running.server.refresh()
+        running.server.refresh(retry=True)
     assert files() == before
     assert json.loads((own_store.root / MOBILE / "current.json").read_text())
     assert any(PARAMS_FILE in name for name in before)
@@ -358,7 +358,7 @@ def test_refresh_never_raises(own_store: Store) -> None:
     with running_server(small_settings(own_store)) as running:
         shutil.rmtree(own_store.root)
         try:
-            running.server.refresh()
+            running.server.refresh(retry=True)
         except OperatorError:
             pytest.fail("a look at the store raised")
         with FaceEmbeddingClient(running.address) as client:

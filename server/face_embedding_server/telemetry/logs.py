@@ -21,7 +21,13 @@ def configure(form: Format, level: Level) -> None:
     """Set up the log of this process, for this package and for the libraries that it uses."""
     renderers: dict[Format, list[structlog.typing.Processor]] = {
         "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
-        "text": [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())],
+        "text": [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                # The default one prints local variables, images among them, where rich is there.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ],
     }
     handler = logging.StreamHandler()
     handler.setFormatter(

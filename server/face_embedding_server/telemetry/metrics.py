@@ -51,7 +51,7 @@ class Metrics:
         self._requests = self._counter("requests", "Calls that ended", "method", "code")
         self._durations = Histogram(
             f"{_PREFIX}_request_duration_seconds",
-            "Time from the first byte of a call to its end",
+            "Time from when a thread takes a call to its end",
             ("method",),
             buckets=_CALL_BUCKETS,
             registry=self.registry,

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+import grpc
+
 from face_embedding_server.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -15,6 +17,17 @@ if TYPE_CHECKING:
 
 _SERVICE = "face-embedding"
 _SYSTEM = "grpc"
+# What OpenTelemetry's conventions take for errors of a server of gRPC; others are the caller's.
+_ERRORS = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
 
 
 class TracingError(OperatorError):
@@ -39,7 +52,7 @@ class CallTracer:
         """Return the span of a call, a child of the caller's if they sent theirs."""
         carrier = {key: value for key, value in metadata if isinstance(value, str)}
         service, _, name = method.partition("/")
-        return self._tracer.start_as_current_span(
+        return self._span(
             method,
             context=self._propagate.extract(carrier),
             kind=self._api.SpanKind.SERVER,
@@ -53,13 +66,19 @@ class CallTracer:
 
     def stage(self, name: str) -> AbstractContextManager["Span"]:
         """Return the span of a stage; see `Tracer`."""
-        return self._tracer.start_as_current_span(name)
+        return self._span(name)
 
-    def end(self, span: "Span", code: int, ok: bool) -> None:
+    def end(self, span: "Span", code: grpc.StatusCode) -> None:
         """Note the status of a call in its span."""
-        span.set_attribute("rpc.grpc.status_code", code)
-        if not ok:
+        span.set_attribute("rpc.grpc.status_code", code.value[0])
+        if code in _ERRORS:
             span.set_status(self._api.StatusCode.ERROR)
+
+    def _span(self, name: str, **facts: Any) -> AbstractContextManager["Span"]:
+        # A refusal is an exception on its way through the server, and no exception of it.
+        return self._tracer.start_as_current_span(
+            name, record_exception=False, set_status_on_exception=False, **facts
+        )
 
 
 def exporting_provider() -> "TracerProvider":
@@ -71,7 +90,8 @@ def exporting_provider() -> "TracerProvider":
     sdk, export = _import("opentelemetry.sdk.trace"), _import("opentelemetry.sdk.trace.export")
     resources = _import("opentelemetry.sdk.resources")
     otlp = _import("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
-    resource = resources.Resource.create({"service.name": _SERVICE})
+    named = resources.Resource.create({"service.name": _SERVICE})
+    resource = named.merge(resources.OTELResourceDetector().detect())
     provider: TracerProvider = sdk.TracerProvider(resource=resource)
     provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter()))  # type: ignore[attr-defined]  # The SDK's.
     return provider

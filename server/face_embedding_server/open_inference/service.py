@@ -1,4 +1,4 @@
-"""The service of the Open Inference Protocol, KServe's V2: the same models, threads and limits."""
+"""The service of the Open Inference Protocol: one method a call."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -7,18 +7,20 @@ from contextlib import nullcontext
 import grpc
 
 from face_embedding.open_inference import open_inference_pb2 as oip
-from face_embedding_server import answering, errors, tensors
+from face_embedding_server import answering, errors
 from face_embedding_server.answering import parse, refusal_of
 from face_embedding_server.calls import Calls
 from face_embedding_server.errors import Refusal
 from face_embedding_server.hosting import ModelHost
+from face_embedding_server.open_inference import faces
+from face_embedding_server.open_inference.faces import OUTPUTS, Embedded, Job
 from face_embedding_server.settings import Settings
 from face_embedding_server.telemetry import current
-from face_embedding_server.tensors import ANY_NUMBER, OUTPUTS, Embedded, Job
 from face_embedding_server.workers import Workers
 
 NAME = oip.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _SERVER_NAME = "face-embedding"
+_ANY_NUMBER = -1
 
 
 class InferenceService:
@@ -80,25 +82,25 @@ class InferenceService:
         response = oip.ModelMetadataResponse(
             name=model.info.name, versions=[model.version], platform=model.info.backend
         )
-        for each in tensors.inputs_of(model.reader.size):
+        for each in faces.inputs_of(model.reader.size):
             response.inputs.add(
-                name=each.name, datatype=each.datatype, shape=[ANY_NUMBER, *each.face_shape]
+                name=each.name, datatype=each.datatype, shape=[_ANY_NUMBER, *each.face_shape]
             )
         for name in OUTPUTS:
-            shape = [ANY_NUMBER, model.space.size]
+            shape = [_ANY_NUMBER, model.space.size]
             response.outputs.add(name=name, datatype="FP32", shape=shape)
         return response
 
     def _model_infer(self, request: oip.ModelInferRequest) -> oip.ModelInferResponse:
         """Embed the faces of one request."""
         model = self._host.get(request.model_name, request.model_version, "model_name")
-        tensors.wanted_outputs(request)
-        embedded = self._embed(tensors.jobs(request, model, self._max_faces))
+        faces.wanted_outputs(request)
+        embedded = self._embed(faces.jobs(request, model, self._max_faces))
         with current.stage(current.RESPOND):
             response = oip.ModelInferResponse(
                 model_name=model.info.name, model_version=model.version, id=request.id
             )
-            tensors.add_outputs(response, request, embedded)
+            faces.add_outputs(response, request, embedded)
         return response
 
     def _embed(self, jobs: list[Job]) -> list[Embedded]:
