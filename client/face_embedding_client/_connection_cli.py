@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from face_embedding_client import _output_cli as output
-from face_embedding_client._channel import DEFAULT_TIMEOUT_S
+from face_embedding_client._channel import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Tls
 
@@ -32,6 +32,18 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=DEFAULT_TIMEOUT_S,
         help="seconds to wait for each answer",
+    )
+    group.add_argument(
+        "--retries",
+        type=int,
+        default=DEFAULT_RETRIES,
+        help="how often to repeat a call that ended with UNAVAILABLE, from 0 to 4 "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--round-robin",
+        action="store_true",
+        help="spread calls over all addresses of the name, such as dns:///HOST:PORT, that serve",
     )
     group.add_argument(
         "--tls", action="store_true", help="speak TLS, and trust the CAs that this system trusts"
@@ -83,6 +95,8 @@ def connect(options: argparse.Namespace) -> FaceEmbeddingClient:
             tls=_tls(options),
             token=(token or b"").decode("utf-8", "replace").strip(),
             allow_plaintext_token=options.allow_plaintext_token,
+            round_robin=options.round_robin,
+            retries=options.retries,
         )
     except ValueError as error:
         raise output.UsageError(str(error)) from error

@@ -1,6 +1,7 @@
 """The server as a process: its start, its errors, and its end."""
 
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -269,18 +270,19 @@ def test_damage_while_serving(tmp_path: Path, faces: list[Face]) -> None:
 
 
 @pytest.mark.parametrize("how", ["SIGHUP", "watching"])
-def test_model_added_while_serving(how: str, tmp_path: Path) -> None:
+def test_model_added_while_serving(
+    how: str, store: Store, resnet34_store: Store, tmp_path: Path
+) -> None:
     """A process looks for new models in its store on SIGHUP, or by itself if it is told to."""
-    store = Store(tmp_path)
-    add_stand_in(store, MOBILE)
+    own = Store(shutil.copytree(store.root, tmp_path / "store"))
     flags = ["--model", f"{MOBILE},*"] + (["--watch-s", "0.2"] if how == "watching" else [])
     with (
-        serving(store, *flags) as (process, address),
+        serving(own, *flags) as (process, address),
         FaceEmbeddingClient(address, model=RESNET34) as client,
     ):
         with pytest.raises(UnknownModelError):
             client.model_info()
-        add_stand_in(store, RESNET34)
+        shutil.copytree(resnet34_store.root / RESNET34, own.root / RESNET34)
         if how == "SIGHUP":
             process.send_signal(signal.SIGHUP)
         assert process.stderr

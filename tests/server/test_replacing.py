@@ -1,10 +1,13 @@
 """Models that are added and replaced while the server runs."""
 
+import gc
+import io
 import itertools
 import json
 import logging
 import shutil
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,11 +19,12 @@ import pytest
 from face_embedding_client import FaceEmbeddingClient, RawFace, UnknownModelError
 from face_embedding_models import ir, manifest, params, sealed, synthesis
 from face_embedding_models.checkpoint import PARAMS_FILE
+from face_embedding_models.errors import ModelError
 from face_embedding_models.store import GOLDEN_FILE, IR_MODEL_FILE, IR_WEIGHTS_FILE, Store
 from face_embedding_server.calibration import Calibration, write
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.images import Image as Face
-from support import MOBILE, RESNET34, add_stand_in, running_server, small_settings
+from support import MOBILE, RESNET34, running_server, small_settings
 
 REPLACEMENTS = 50
 CORRUPT_EVERY = 5
@@ -43,14 +47,24 @@ def versions() -> list[Checkpoint]:
     return made
 
 
-@pytest.fixture
-def own_store(tmp_path: Path, versions: list[Checkpoint]) -> Store:
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory, versions: list[Checkpoint]) -> Store:
     """A store with the first of the checkpoints in use, and all of them converted."""
-    store = Store(tmp_path / "store")
+    store = Store(tmp_path_factory.mktemp("versions") / "store")
     for version in reversed(versions):
         use(store, version)
         ir.convert(store.get(MOBILE))
     return store
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, converted: Store) -> Store:
+    """A copy of it."""
+    return Store(shutil.copytree(converted.root, tmp_path / "store"))
+
+
+def add_resnet34(store: Store, source: Store) -> None:
+    shutil.copytree(source.root / RESNET34, store.root / RESNET34)
 
 
 def use(store: Store, version: Checkpoint) -> str:
@@ -89,17 +103,42 @@ def damage_current(store: Store) -> None:
 
 def other_golden(store: Store) -> None:
     """Weights that are whole and are not those that were converted: only the golden check sees."""
+    golden = np.load(store.get(MOBILE).ir_folder("f32") / GOLDEN_FILE)
+    write_golden(store, npy(np.roll(golden, 1, axis=0)))
+
+
+def write_golden(store: Store, data: bytes) -> None:
+    """Seal a golden file anew, so that only what it says is wrong."""
     folder = store.get(MOBILE).ir_folder("f32")
-    golden = np.load(folder / GOLDEN_FILE)
-    record = sealed.read_record(folder)
     files = {name: (folder / name).read_bytes() for name in (IR_MODEL_FILE, IR_WEIGHTS_FILE)}
 
     def fill(pending: Path) -> None:
-        for name, data in files.items():
-            (pending / name).write_bytes(data)
-        np.save(pending / GOLDEN_FILE, np.roll(golden, 1, axis=0))
+        for name, content in (files | {GOLDEN_FILE: data}).items():
+            (pending / name).write_bytes(content)
 
-    sealed.write(folder, fill, record)
+    sealed.write(folder, fill, sealed.read_record(folder))
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def junk_golden(store: Store) -> None:
+    write_golden(store, b"junk")
+
+
+def zero_golden(store: Store) -> None:
+    write_golden(store, npy(np.zeros((6, 128), np.float32)))
+
+
+def golden_of_other_size(store: Store) -> None:
+    write_golden(store, npy(np.ones((6, 3), np.float32)))
+
+
+def golden_not_a_number(store: Store) -> None:
+    write_golden(store, npy(np.full((6, 128), np.nan, np.float32)))
 
 
 CORRUPTIONS: dict[Callable[[Store], None], str] = {
@@ -110,6 +149,10 @@ CORRUPTIONS: dict[Callable[[Store], None], str] = {
     damage_record: "is missing or damaged",
     damage_current: "is missing or damaged",
     other_golden: "other embeddings of the sample faces",
+    junk_golden: "holds no golden embeddings",
+    zero_golden: "holds no golden embeddings",
+    golden_of_other_size: "holds no golden embeddings",
+    golden_not_a_number: "holds no golden embeddings",
 }
 
 
@@ -229,7 +272,8 @@ def test_corrupt_at_start(corrupt: Callable[[Store], None], own_store: Store) ->
     """At start there is no old one: the server does not start."""
     settings = small_settings(own_store)
     corrupt(own_store)
-    with pytest.raises(Exception, match=CORRUPTIONS[corrupt]), running_server(settings):
+    refused = pytest.raises((ModelError, OperatorError), match=CORRUPTIONS[corrupt])
+    with refused, running_server(settings):
         pass
 
 
@@ -254,7 +298,7 @@ def test_nothing_new(own_store: Store) -> None:
         assert value("face_embedding_model_loads_total", labels) == 1
 
 
-def test_added(own_store: Store) -> None:
+def test_added(own_store: Store, resnet34_store: Store) -> None:
     """A server of all models serves one that is added to the store."""
     settings = small_settings(own_store, model=f"{MOBILE}, *")
     with running_server(settings) as running, FaceEmbeddingClient(running.address) as client:
@@ -263,17 +307,17 @@ def test_added(own_store: Store) -> None:
             pytest.raises(UnknownModelError, match=f"serves '{MOBILE}', not '{RESNET34}'"),
         ):
             other.model_info()
-        add_stand_in(own_store, RESNET34)
+        add_resnet34(own_store, resnet34_store)
         running.server.refresh(retry=True)
         assert client.model_info().served_models == (MOBILE, RESNET34)
         with FaceEmbeddingClient(running.address, model=RESNET34) as other:
             assert other.model_info().name == RESNET34
 
 
-def test_not_added_unasked(own_store: Store) -> None:
+def test_not_added_unasked(own_store: Store, resnet34_store: Store) -> None:
     """A server of named models serves no other."""
     with running_server(small_settings(own_store)) as running:
-        add_stand_in(own_store, RESNET34)
+        add_resnet34(own_store, resnet34_store)
         running.server.refresh(retry=True)
         with (
             FaceEmbeddingClient(running.address, model=RESNET34) as other,
@@ -353,13 +397,25 @@ def test_store_is_not_written(own_store: Store) -> None:
     assert any(PARAMS_FILE in name for name in before)
 
 
-def test_refresh_never_raises(own_store: Store) -> None:
-    """A store that is gone stops no server."""
-    with running_server(small_settings(own_store)) as running:
+@pytest.mark.parametrize("model", [MOBILE, f"{MOBILE},*"])
+@pytest.mark.parametrize("fault", ["gone", "file"])
+def test_store_fails(fault: str, model: str, own_store: Store) -> None:
+    """A store that is gone, or is no store any more, ends no server."""
+    with running_server(small_settings(own_store, model=model)) as running:
         shutil.rmtree(own_store.root)
-        try:
-            running.server.refresh(retry=True)
-        except OperatorError:
-            pytest.fail("a look at the store raised")
+        if fault == "file":
+            own_store.root.write_text("no folder")
+        running.server.refresh(retry=True)
         with FaceEmbeddingClient(running.address) as client:
             assert client.is_serving()
+
+
+def test_old_model_is_freed(own_store: Store, versions: list[Checkpoint]) -> None:
+    """A model that was replaced is not held on to."""
+    with running_server(small_settings(own_store)) as running:
+        old = weakref.ref(running.server._host.get("").backend)
+        assert old() is not None
+        use(own_store, versions[1])
+        running.server.refresh(retry=True)
+        gc.collect()
+        assert old() is None

@@ -11,8 +11,9 @@ import grpc
 import pytest
 import trustme
 
-from face_embedding_client import FaceEmbeddingClient, NotPermittedError, Tls
+from face_embedding_client import FaceEmbeddingClient, NotPermittedError, RawFace, Tls
 from face_embedding_models.store import Store
+from face_embedding_server.images import Image as Face
 from support import Identity, RunningServer, issue, running_server, small_settings
 
 ROTATIONS = 10
@@ -54,10 +55,14 @@ def client_of(
 
 
 def test_rotation_under_load(
-    tls_server: RunningServer, identity: Identity, authority: trustme.CA, tmp_path: Path
+    tls_server: RunningServer,
+    identity: Identity,
+    authority: trustme.CA,
+    faces: list[Face],
+    tmp_path: Path,
 ) -> None:
     """A certificate is replaced again and again, and no call of any caller fails."""
-    over = threading.Event()
+    over, face = threading.Event(), RawFace(faces[0], "BGR")
     errors: list[Exception] = []
     calls = [0] * CALLERS
 
@@ -67,10 +72,10 @@ def test_rotation_under_load(
             while not over.is_set():
                 try:
                     if number == 0:
-                        kept.model_info()
+                        kept.embed(face)
                     else:
                         with client_of(tls_server, authority) as client:
-                            client.model_info()
+                            client.embed(face)
                 except Exception as error:
                     errors.append(error)
                     return
