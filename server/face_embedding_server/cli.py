@@ -76,6 +76,7 @@ def _serve(options: argparse.Namespace) -> int:
     tracer = tracing.CallTracer(tracing.exporting_provider()) if chosen.tracing else None
 
     def announce(port: int, model: "ServedModel") -> None:
+        logs.take_native_output()
         info, host = model.info, chosen.address.rpartition(":")[0]
         print(
             f"serving {info.name} on {host}:{port} with {info.backend} at {info.precision}: "

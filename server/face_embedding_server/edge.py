@@ -167,11 +167,10 @@ def _code(context: grpc.ServicerContext, unless_said: grpc.StatusCode) -> grpc.S
     code: grpc.StatusCode | None = context.code()  # type: ignore[attr-defined]  # The stub lacks it.
     if code:
         return code
-    if context.is_active():
-        return unless_said
     remaining_s: float | None = context.time_remaining()
-    late = remaining_s is not None and remaining_s <= 0
-    return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+    if remaining_s is not None and remaining_s <= 0:
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+    return unless_said if context.is_active() else grpc.StatusCode.CANCELLED
 
 
 def _log_end(

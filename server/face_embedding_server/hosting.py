@@ -179,7 +179,7 @@ class ModelHost:
         _log.info("%s is served at version %s", name, stored.version)
 
     def _missing(self, name: str, field: str) -> Refusal:
-        if name in self._named:
+        if name in self._named or (not self._is_ready and name in self._wanted()):
             return Refusal(
                 pb.ERROR_REASON_MODEL_LOADING,
                 f"{name} is being loaded; try again when the health service says SERVING",

@@ -32,6 +32,8 @@ _WHOLE_SERVER = ""
 _HANDLERS = 128
 _HEALTH_HANDLERS = 2
 _LAST_GRACE_S = 0.2
+# By then a call that gRPC does not let go of is left behind.
+_LAST_WAIT_S = 5
 _MS = 1000
 # A client may ping that often even while it has no call.
 _MIN_CLIENT_PING_S = 10
@@ -135,7 +137,7 @@ class Server:
         self._calls.finish(self._settings.grace_s)
         # What is left are refusals under way, and callers who watch health for ever.
         for each in filter(None, (self._server, self._probed)):
-            each.stop(_LAST_GRACE_S).wait()
+            each.stop(_LAST_GRACE_S).wait(_LAST_WAIT_S)
         if self._metrics_server:
             self._metrics_server.close()
         self._workers.close()

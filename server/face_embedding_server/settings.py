@@ -167,6 +167,8 @@ class Settings(BaseModel):
     def _check(self) -> "Settings":
         if self.models[0] == ALL_OTHERS or "" in self.models:
             raise ValueError("model has to name a model first, which is the default one")
+        if len(set(self.models)) < len(self.models):
+            raise ValueError(f"model names one twice: {self.model}")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key need each other")
         if self.tls_client_ca and not self.tls_certificate:

@@ -4,8 +4,11 @@ The server logs with the standard library; structlog gives the lines their form.
 embedding and no token is ever logged.
 """
 
+import faulthandler
 import logging
+import os
 import sys
+import threading
 from collections.abc import MutableMapping
 from typing import Any, Literal
 
@@ -15,6 +18,10 @@ from face_embedding_server.telemetry import current
 
 Format = Literal["text", "json"]
 Level = Literal["debug", "info", "warning", "error"]
+
+_STANDARD_ERROR = 2
+
+_log = logging.getLogger(__name__)
 
 
 def configure(form: Format, level: Level) -> None:
@@ -47,6 +54,30 @@ def configure(form: Format, level: Level) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+
+
+def take_native_output() -> None:
+    """From now on, log what libraries write to standard error past Python.
+
+    Decoders of images write there what they think of a broken one, and would put lines of no form
+    into the log. Python's own words, and those of a crash, still go there directly.
+    """
+    own = os.fdopen(os.dup(_STANDARD_ERROR), "w", buffering=1, encoding="utf-8", errors="replace")
+    reader, writer = os.pipe()
+    os.dup2(writer, _STANDARD_ERROR)
+    os.close(writer)
+    sys.stderr = own
+    faulthandler.enable(own)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(own)
+
+    def log() -> None:
+        with os.fdopen(reader, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                _log.debug("a library says: %s", line.rstrip())
+
+    threading.Thread(target=log, name="standard error", daemon=True).start()
 
 
 def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

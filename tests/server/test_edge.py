@@ -1,0 +1,266 @@
+"""What every call passes before its method: its id, its errors, and whether anyone still waits."""
+
+import contextlib
+import os
+import re
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+
+import cv2
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from skimage import data
+
+from face_embedding.open_inference import open_inference_pb2 as oip
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
+from face_embedding_models.store import Store
+from face_embedding_server import access
+from face_embedding_server.images import Image as Face
+from support import RunningServer, encode, running_server, small_settings
+
+TIMEOUT_S = 60
+SERVICE = "face_embedding.v1.FaceEmbeddingService"
+MADE = re.compile(r"[0-9a-f]{16}")
+ACCEPTED = ["a", "Az-09_.:/+=", "x" * 128, "0f6a2c1e-7d1f-4b52-9d3c-5a2f0f6b1c11"]
+# So many photographs that one thread has them for a second.
+MANY = 32
+PERSON = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
+SMALL, LARGE = encode(PERSON, ".jpg"), encode(cv2.resize(PERSON, None, fx=4, fy=4), ".jpg")
+
+
+@pytest.fixture(scope="module")
+def stub(channel: grpc.Channel) -> pb_grpc.FaceEmbeddingServiceStub:
+    return pb_grpc.FaceEmbeddingServiceStub(channel)
+
+
+@pytest.fixture(scope="module")
+def aligned(faces: list[Face]) -> pb.Face:
+    return pb.Face(encoded=encode(faces[0]), aligned=pb.Aligned())
+
+
+def returned_id(call: grpc.Call) -> str:
+    """The only id among a call's trailers."""
+    (found,) = (value for key, value in call.trailing_metadata() if key == "x-request-id")
+    return str(found)
+
+
+def sent(request_id: str) -> tuple[tuple[str, str]]:
+    return (("x-request-id", request_id),)
+
+
+@pytest.mark.parametrize("request_id", ACCEPTED, ids=["short", "all signs", "longest", "uuid"])
+def test_own_id(request_id: str, stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """The caller's id of a call is returned in the trailers."""
+    _, call = stub.GetModelInfo.with_call(pb.GetModelInfoRequest(), metadata=sent(request_id))
+    assert returned_id(call) == request_id
+
+
+def test_made_id(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """A call without an id is given one of its own."""
+    calls = [stub.GetModelInfo.with_call(pb.GetModelInfoRequest())[1] for _ in range(3)]
+    made = {returned_id(call) for call in calls}
+    assert len(made) == 3
+    assert all(MADE.fullmatch(each) for each in made)
+
+
+@pytest.mark.parametrize("request_id", ["x" * 129, "two words", "", "a;b", '"'])
+def test_unfit_id(request_id: str, stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """An id that is too long, or has signs that confuse logs, is replaced."""
+    _, call = stub.GetModelInfo.with_call(pb.GetModelInfoRequest(), metadata=sent(request_id))
+    assert MADE.fullmatch(returned_id(call))
+
+
+@pytest.mark.parametrize(
+    "value", [b"a\nlevel=error", b"a\r\nb", "é".encode(), b"\xff", b"a\x00b", b"\x1b[2J"], ids=repr
+)
+def test_hostile_id(value: bytes, server: RunningServer) -> None:
+    """An id that no client of gRPC would send, such as one of two lines, is replaced too."""
+    answer = call_by_hand(server.server.port, value)
+    assert b"\x0bgrpc-status\x010" in answer
+    assert re.search(rb"\x0cx-request-id\x10[0-9a-f]{16}", answer)
+    assert value not in answer
+
+
+def call_by_hand(port: int, request_id: bytes) -> bytes:
+    """Call GetModelInfo without a client, which would check the id, and return all that comes."""
+    headers = {
+        b":method": b"POST",
+        b":scheme": b"http",
+        b":path": f"/{SERVICE}/GetModelInfo".encode(),
+        b":authority": b"localhost",
+        b"te": b"trailers",
+        b"content-type": b"application/grpc",
+        b"x-request-id": request_id,
+    }
+    # Each as a literal of HPACK that is not indexed: RFC 7541, section 6.2.2.
+    block = b"".join(
+        b"\x00" + bytes([len(key)]) + key + bytes([len(value)]) + value
+        for key, value in headers.items()
+    )
+    settings, opening, end_headers, end_stream, no_message = 4, 1, 4, 1, bytes(5)
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as connection:
+        connection.sendall(
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+            + _frame(settings, 0, 0, b"")
+            + _frame(opening, end_headers, 1, block)
+            + _frame(0, end_stream, 1, no_message)
+        )
+        answer = b""
+        while b"grpc-status" not in answer or b"x-request-id" not in answer:
+            received = connection.recv(1 << 16)
+            assert received, answer
+            answer += received
+    return answer
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """A frame of HTTP/2: RFC 9113, section 4.1."""
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def test_id_of_a_refusal(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """A refused call returns the id beside the details of the refusal."""
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Embed(pb.EmbedRequest(), metadata=sent("refused"), timeout=TIMEOUT_S)
+    trailers = dict(caught.value.trailing_metadata())
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert (info.reason, trailers["x-request-id"]) == ("NO_FACES", "refused")
+
+
+def test_id_of_a_stream(stub: pb_grpc.FaceEmbeddingServiceStub, aligned: pb.Face) -> None:
+    """A stream returns its id when it ends."""
+    items = [pb.EmbedStreamRequest(face=aligned)] * 3
+    stream = stub.EmbedStream(iter(items), metadata=sent("stream"), timeout=TIMEOUT_S)
+    assert len(list(stream)) == 3
+    assert returned_id(stream) == "stream"
+
+
+@pytest.mark.parametrize(
+    "service", [pb.DESCRIPTOR.services_by_name, oip.DESCRIPTOR.services_by_name], ids=list
+)
+def test_permissions_are_known(service: dict[str, object]) -> None:
+    """Every method of the contracts is known to the access rules."""
+    unknown = access.permissions_of("no.Such/Method")
+    methods = [f"{s.full_name}/{m.name}" for s in service.values() for m in s.methods]
+    assert methods
+    assert [each for each in methods if access.permissions_of(each) == unknown] == []
+
+
+@pytest.mark.parametrize("path", [f"/{SERVICE}/Guess", "/other.Service/Embed", "/x", "/"])
+def test_unknown_method(path: str, channel: grpc.Channel) -> None:
+    """A method that the server does not have is UNIMPLEMENTED."""
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(path)(b"", timeout=TIMEOUT_S)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@contextlib.contextmanager
+def on_one_processor() -> Iterator[None]:
+    """Let this thread see one processor, so that photographs have one thread."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.fixture(scope="module")
+def narrow(store: Store) -> Iterator[RunningServer]:
+    """A server with one thread for photographs."""
+    limits = {"max_encoded_bytes": 4 << 20, "max_message_bytes": 64 << 20}
+    settings = small_settings(store, max_faces_per_request=MANY, **limits)
+    with contextlib.ExitStack() as stack:
+        with on_one_processor():
+            running = stack.enter_context(running_server(settings, load=False))
+        running.server.load()
+        yield running
+
+
+@pytest.fixture
+def narrow_stub(narrow: RunningServer) -> Iterator[pb_grpc.FaceEmbeddingServiceStub]:
+    with grpc.insecure_channel(narrow.address) as channel:
+        yield pb_grpc.FaceEmbeddingServiceStub(channel)
+
+
+@pytest.fixture(scope="module")
+def photograph() -> pb.Face:
+    """One that takes a while to look through."""
+    return pb.Face(encoded=LARGE, detect=pb.DetectFace())
+
+
+def metric(running: RunningServer, name: str, **labels: str) -> float:
+    return running.server.metrics.registry.get_sample_value(f"face_embedding_{name}", labels) or 0
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not reached():
+        assert time.monotonic() < deadline
+
+
+def looks(running: RunningServer) -> float:
+    """How often faces were looked for in a photograph."""
+    return metric(running, "stage_duration_seconds_count", stage="detect")
+
+
+def test_queue(
+    narrow: RunningServer, narrow_stub: pb_grpc.FaceEmbeddingServiceStub, photograph: pb.Face
+) -> None:
+    """Faces that wait for a thread are told as the queue's depth."""
+    call = narrow_stub.Embed.future(pb.EmbedRequest(faces=[photograph] * MANY))
+    wait_until(lambda: 0 < metric(narrow, "queue_depth") < MANY)
+    assert len(call.result().results) == MANY
+    assert metric(narrow, "queue_depth") == 0
+
+
+def test_late_call(
+    narrow: RunningServer, narrow_stub: pb_grpc.FaceEmbeddingServiceStub, photograph: pb.Face
+) -> None:
+    """A call whose deadline passed while it waited for a thread is not computed."""
+    looked, abandoned = looks(narrow), metric(narrow, "rejected_total", reason="ABANDONED")
+    first = narrow_stub.Embed.future(pb.EmbedRequest(faces=[photograph] * MANY))
+    wait_until(lambda: metric(narrow, "queue_depth") > 0)
+    small = pb.DetectRequest(encoded=SMALL)
+    with pytest.raises(grpc.RpcError) as caught:
+        narrow_stub.Detect(small, timeout=0.2)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert len(first.result().results) == MANY
+    narrow_stub.Detect(small)  # Was behind the late one.
+    assert looks(narrow) - looked == MANY + 1
+    wait_until(lambda: metric(narrow, "rejected_total", reason="ABANDONED") == abandoned + 1)
+    assert metric(narrow, "queue_depth") == 0
+
+
+def test_cancelled_batch(
+    narrow: RunningServer, narrow_stub: pb_grpc.FaceEmbeddingServiceStub, photograph: pb.Face
+) -> None:
+    """Faces of a batch that its caller has left are not computed, and it is refused once."""
+    looked, abandoned = looks(narrow), metric(narrow, "rejected_total", reason="ABANDONED")
+    call = narrow_stub.Embed.future(pb.EmbedRequest(faces=[photograph] * MANY))
+    wait_until(lambda: metric(narrow, "queue_depth") > 0)
+    call.cancel()
+    wait_until(lambda: metric(narrow, "rejected_total", reason="ABANDONED") > abandoned)
+    wait_until(lambda: metric(narrow, "queue_depth") == 0)
+    assert looks(narrow) - looked < MANY
+    assert metric(narrow, "rejected_total", reason="ABANDONED") == abandoned + 1
+
+
+def test_cancelled_stream(
+    narrow: RunningServer, narrow_stub: pb_grpc.FaceEmbeddingServiceStub, photograph: pb.Face
+) -> None:
+    """Items of a stream that its caller has left are not computed."""
+    looked = looks(narrow)
+    stream = narrow_stub.EmbedStream(iter([pb.EmbedStreamRequest(face=photograph)] * MANY))
+    next(stream)
+    wait_until(lambda: metric(narrow, "queue_depth") > 0)
+    stream.cancel()
+    wait_until(lambda: metric(narrow, "in_flight_requests") == 0)
+    wait_until(lambda: metric(narrow, "queue_depth") == 0)
+    assert looks(narrow) - looked < MANY
