@@ -128,7 +128,8 @@ def from_rpc_error(
     """
     # Every failed call is both an error and the call itself.
     call: grpc.Call = error  # type: ignore[assignment]
-    trailers = dict(call.trailing_metadata() or ())
+    # One by one: the metadata of asyncio's calls is half a mapping.
+    trailers = {key: value for key, value in call.trailing_metadata() or ()}  # noqa: C416
     request_id, status = trailers.get(_REQUEST_ID_KEY), trailers.get(_STATUS_DETAILS_KEY)
     request_id = request_id if isinstance(request_id, str) else ""
     if isinstance(status, bytes):
