@@ -1,6 +1,7 @@
 """What several tests need: servers, stand-ins, image files."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import openvino as ov
 import pytest
 import trustme
+from skimage import data
 
 from face_embedding_models import ir, manifest, synthesis
 from face_embedding_models.store import Store
@@ -78,6 +80,18 @@ def small_settings(store: Store, **changes: object) -> Settings:
         "drain_s": 0,
     }
     return Settings.model_validate(values | changes)
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    """Ask again and again whether something is so; the time limit of tests bounds it."""
+    while not reached():
+        # Lets others run, who may make it so.
+        os.sched_yield()
+
+
+def person() -> Face:
+    """Return a photograph of one person, uint8 BGR."""
+    return cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
 
 
 def encode(face: Face, suffix: str = ".png") -> bytes:

@@ -7,15 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import trustme
-from skimage import data
 
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
-from support import encode, issue
+from support import encode, issue, person
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -29,9 +27,9 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path, faces: list[Face]) -> Path:
     """A folder with the files that the README speaks of."""
-    person = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
+    photograph = person()
     for name, light in (("photo-a.jpg", 1.0), ("photo-b.jpg", 0.8)):
-        (tmp_path / name).write_bytes(encode((person * light).astype(np.uint8), ".jpg"))
+        (tmp_path / name).write_bytes(encode((photograph * light).astype(np.uint8), ".jpg"))
     (tmp_path / "faces").mkdir()
     for name, face in zip(("face-a", "face-b", "face-c"), faces, strict=False):
         (tmp_path / f"{name}.png").write_bytes(encode(face))

@@ -1,7 +1,7 @@
 """Clients of several servers."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent import futures
 from contextlib import ExitStack
 from typing import Any
@@ -11,7 +11,7 @@ from twins import Client
 
 from face_embedding_client import FaceEmbeddingClient, RawFace, ServerUnavailableError
 from face_embedding_models.store import Store
-from support import RunningServer, running_server, small_settings
+from support import RunningServer, running_server, small_settings, wait_until
 
 
 @pytest.fixture
@@ -34,12 +34,6 @@ def both(servers: list[RunningServer]) -> str:
 def answerer(client: FaceEmbeddingClient) -> int:
     """Which of two servers answers."""
     return client.model_info().max_faces_per_request
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Call until it is so, which the test's time limit bounds."""
-    while not condition():
-        pass
 
 
 def test_calls_are_spread(pair: list[RunningServer]) -> None:

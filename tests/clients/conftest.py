@@ -4,16 +4,14 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import pytest
 import trustme
 from endpoints import Endpoint
-from skimage import data
 
 from face_embedding_client import Embedding, FaceEmbeddingClient
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
-from support import RunningServer, encode, issue, running_server, small_settings
+from support import RunningServer, encode, issue, person, running_server, small_settings
 
 TOKEN = "a-token-of-the-tests"  # noqa: S105  # No secret.
 CALLER = "caller.example.org"
@@ -98,7 +96,7 @@ def files(folder: Path, faces: list[Face]) -> list[Path]:
 def photograph(folder: Path) -> Path:
     """A photograph of one person."""
     file = folder / "photograph.jpg"
-    file.write_bytes(encode(cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR), ".jpg"))
+    file.write_bytes(encode(person(), ".jpg"))
     return file
 
 

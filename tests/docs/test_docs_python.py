@@ -4,13 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import pytest
 from docs_pages import Block, blocks
-from skimage import data
 
 from face_embedding_server.images import Image as Face
-from support import RunningServer, encode
+from support import RunningServer, encode, person
 
 ADDRESS = "127.0.0.1:50051"
 RUN = [block for block in blocks("python") if ADDRESS in block.text]
@@ -20,8 +18,8 @@ RUN = [block for block in blocks("python") if ADDRESS in block.text]
 def folder(tmp_path_factory: pytest.TempPathFactory, faces: list[Face]) -> Path:
     """A folder with the files that the code reads."""
     folder = tmp_path_factory.mktemp("images")
-    person = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
-    (folder / "photo-a.jpg").write_bytes(encode(person, ".jpg"))
+    photograph = person()
+    (folder / "photo-a.jpg").write_bytes(encode(photograph, ".jpg"))
     for name, face in zip(("face-a", "face-b"), faces, strict=False):
         (folder / f"{name}.png").write_bytes(encode(face))
     return folder

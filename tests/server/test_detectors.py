@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from skimage import data
 
 from face_embedding_server import detectors
 from face_embedding_server.detectors import Detection, Detector, DetectorError
 from face_embedding_server.images import Image
+from support import person
 
-PERSON = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
+PERSON = person()
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,12 @@ import os
 import re
 import socket
 import struct
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import cv2
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
-from skimage import data
 
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.v1 import face_embedding_pb2 as pb
@@ -20,7 +18,7 @@ from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
 from face_embedding_server import access
 from face_embedding_server.images import Image as Face
-from support import RunningServer, encode, running_server, small_settings
+from support import RunningServer, encode, person, running_server, small_settings, wait_until
 
 TIMEOUT_S = 60
 SERVICE = "face_embedding.v1.FaceEmbeddingService"
@@ -28,7 +26,7 @@ MADE = re.compile(r"[0-9a-f]{16}")
 ACCEPTED = ["a", "Az-09_.:/+=", "x" * 128, "0f6a2c1e-7d1f-4b52-9d3c-5a2f0f6b1c11"]
 # So many photographs that one thread has them for a second.
 MANY = 32
-PERSON = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
+PERSON = person()
 SMALL, LARGE = encode(PERSON, ".jpg"), encode(cv2.resize(PERSON, None, fx=4, fy=4), ".jpg")
 
 
@@ -197,12 +195,6 @@ def photograph() -> pb.Face:
 
 def metric(running: RunningServer, name: str, **labels: str) -> float:
     return running.server.metrics.registry.get_sample_value(f"face_embedding_{name}", labels) or 0
-
-
-def wait_until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not reached():
-        assert time.monotonic() < deadline
 
 
 def looks(running: RunningServer) -> float:

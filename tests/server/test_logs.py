@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import cv2
 import grpc
 import numpy as np
 import pytest
-from skimage import data
 
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.open_inference import open_inference_pb2_grpc as oip_grpc
@@ -28,13 +26,13 @@ from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
 from face_embedding_server.telemetry import logs
-from support import MOBILE, encode, running_server, small_settings
+from support import MOBILE, encode, person, running_server, small_settings
 
 TIMEOUT_S = 60
 SERVICE = "face_embedding.v1.FaceEmbeddingService"
 TOKEN = "only-the-caller-and-its-digest-know-this"  # noqa: S105  # Made up.
 WRONG_TOKEN = "nobody-knows-this-and-it-is-sent-all-the-same"  # noqa: S105  # Made up.
-PHOTOGRAPH = encode(cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR), ".jpg")
+PHOTOGRAPH = encode(person(), ".jpg")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import grpc
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ import trustme
 from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
-from skimage import data
 
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.open_inference import open_inference_pb2_grpc as oip_grpc
@@ -27,12 +25,12 @@ from face_embedding_server.images import Image as Face
 from face_embedding_server.server import Server
 from face_embedding_server.telemetry.current import STAGES
 from face_embedding_server.telemetry.metrics import MetricsError
-from support import MOBILE, RunningServer, encode, issue, running_server, small_settings
+from support import MOBILE, RunningServer, encode, issue, person, running_server, small_settings
 
 TIMEOUT_S = 60
 ANYWHERE = "127.0.0.1:0"
 SERVICE = "face_embedding.v1.FaceEmbeddingService"
-PERSON = encode(cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR), ".jpg")
+PERSON = encode(person(), ".jpg")
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from face_embedding_models.store import Store
 from face_embedding_server.embeddings import cosine_similarity
 from face_embedding_server.faces import LANDMARKS
 from face_embedding_server.images import Image
-from support import MOBILE, RunningServer, encode, running_server, small_settings
+from support import MOBILE, RunningServer, encode, person, running_server, small_settings
 
-PERSON = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
+PERSON = person()
 CAT = cv2.cvtColor(data.chelsea(), cv2.COLOR_RGB2BGR)
 TWO = np.hstack([cv2.copyMakeBorder(PERSON[::2, ::2], 0, 256, 0, 0, cv2.BORDER_CONSTANT), PERSON])
 ALIGNED = pb.Face(encoded=encode(PERSON[60:172, 180:292]), aligned=pb.Aligned())

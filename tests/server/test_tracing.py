@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-import cv2
 import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
@@ -16,7 +15,6 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from skimage import data
 
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.open_inference import open_inference_pb2_grpc as oip_grpc
@@ -27,13 +25,13 @@ from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
 from face_embedding_server.telemetry import tracing
 from face_embedding_server.telemetry.tracing import CallTracer, TracingError
-from support import MOBILE, RunningServer, encode, running_server, small_settings
+from support import MOBILE, RunningServer, encode, person, running_server, small_settings
 
 TIMEOUT_S = 60
 SERVICE = "face_embedding.v1.FaceEmbeddingService"
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PHOTOGRAPH = pb.Face(
-    encoded=encode(cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR), ".jpg"),
+    encoded=encode(person(), ".jpg"),
     detect=pb.DetectFace(),
 )
 
