@@ -23,6 +23,7 @@ from face_embedding_models.store import IR_MODEL_FILE, Store
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
+QUICK_RESULTS = FOLDER.parent / "build" / "bench"
 MODELS = {
     "resnet34": "face-recognition-resnet34-arcface",
     "mobilefacenet": "face-recognition-mobilefacenet-arcface",
@@ -92,10 +93,12 @@ def main() -> None:
                 if (case.model, case.precision) == (model, precision):
                     results.append(measure(case, server, store, options.seconds))
                     print(row(results[-1]), flush=True)
-    RESULTS.mkdir(exist_ok=True)
+    # The results that are kept are of all cases.
+    folder = QUICK_RESULTS if options.quick else RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps([asdict(result) for result in results], indent=2)
-    (RESULTS / "latest.json").write_text(f"{text}\n", "utf-8")
-    draw(results, RESULTS / "latest.png")
+    (folder / "latest.json").write_text(f"{text}\n", "utf-8")
+    draw(results, folder / "latest.png")
 
 
 def every_case() -> list[Case]:

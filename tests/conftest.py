@@ -1,5 +1,6 @@
 """Fixtures: the test data, stores with models, and a real server on a free port."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,16 @@ from support import (
 )
 
 DATA_VARIABLE = "FACE_EMBEDDING_TEST_DATA"
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """A command that runs in this process sets up the log, and writes where this test listens."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -17,12 +17,14 @@ import hmac
 import secrets
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import grpc
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from pydantic import (
     AwareDatetime,
     BaseModel,
@@ -67,9 +69,10 @@ _METHODS = {
     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _INSPECT,
 }
 
-_SCHEME = "Bearer "
+_SCHEME = "bearer "
 _AUTHORIZATION = "authorization"
-_CERTIFICATE_NAMES = ("x509_common_name", "x509_subject_alternative_name")
+_CERTIFICATE = "x509_pem_cert"
+_KNOWN_CERTIFICATES = 256
 _TOKEN_BYTES = 32
 
 
@@ -98,7 +101,7 @@ class Caller(BaseModel):
 
     permissions: frozenset[Permission]
     tokens: tuple[Token, ...] = ()
-    certificates: frozenset[str] = frozenset()
+    certificates: frozenset[Annotated[str, Field(min_length=1)]] = frozenset()
 
 
 class _Callers(RootModel[dict[str, Caller]]):
@@ -176,18 +179,18 @@ def _read(file: Path) -> Mapping[str, Caller]:
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
         raise AccessError(f"the access file {file} cannot be used: {problems}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AccessError(f"the access file {file} cannot be read: {error}") from error
     if not callers:
         raise AccessError(f"the access file {file} names no caller")
-    # Whoever is two callers would get the permissions of one of them.
+    # Whoever is two callers would get the permissions of one of them, and a token twice one expiry.
     marks = [
         mark
         for caller in callers.values()
-        for mark in (*{token.sha256 for token in caller.tokens}, *caller.certificates)
+        for mark in (*(token.sha256 for token in caller.tokens), *caller.certificates)
     ]
     if twice := [mark for mark, count in Counter(marks).items() if count > 1]:
-        raise AccessError(f"the access file {file} has under two callers: {', '.join(twice)}")
+        raise AccessError(f"the access file {file} has twice: {', '.join(twice)}")
     return callers
 
 
@@ -195,7 +198,7 @@ def _recognise(callers: Mapping[str, Caller], context: grpc.ServicerContext) -> 
     token = _token(context)
     if token is not None:
         return _by_token(callers, token)
-    names = set(_certificate_names(context))
+    names = _certificate_names(context)
     for name, caller in callers.items():
         if caller.certificates & names:
             return name, caller
@@ -213,12 +216,12 @@ def _recognise(callers: Mapping[str, Caller], context: grpc.ServicerContext) -> 
 def _token(context: grpc.ServicerContext) -> str | None:
     for key, value in context.invocation_metadata():
         if key == _AUTHORIZATION:
-            if not isinstance(value, str) or not value.startswith(_SCHEME):
+            if not isinstance(value, str) or not value.lower().startswith(_SCHEME):
                 raise Refusal(
                     pb.ERROR_REASON_CREDENTIALS_UNKNOWN,
                     "the metadata key 'authorization' has to hold 'Bearer TOKEN'",
                 )
-            return value.removeprefix(_SCHEME)
+            return value[len(_SCHEME) :]
     return None
 
 
@@ -233,7 +236,7 @@ def _by_token(callers: Mapping[str, Caller], token: str) -> tuple[str, Caller]:
     ]
     if not found:
         raise Refusal(pb.ERROR_REASON_CREDENTIALS_UNKNOWN, "the bearer token is not known")
-    name, caller, known = found[0]
+    (name, caller, known), *_ = found
     if known.expires and known.expires <= datetime.now(timezone.utc):
         raise Refusal(
             pb.ERROR_REASON_CREDENTIALS_EXPIRED,
@@ -242,12 +245,29 @@ def _by_token(callers: Mapping[str, Caller], token: str) -> tuple[str, Caller]:
     return name, caller
 
 
-def _certificate_names(context: grpc.ServicerContext) -> Iterator[str]:
+def _certificate_names(context: grpc.ServicerContext) -> frozenset[str]:
+    """Return the names in the caller's certificate; none if there is no certificate."""
     # The typed stub takes the values for single ones.
     peer: Mapping[str, Any] = context.auth_context()
-    for key in _CERTIFICATE_NAMES:
-        for value in peer.get(key, ()):
-            yield value.decode("utf-8", "replace")
+    return names_in(peer[_CERTIFICATE][0]) if _CERTIFICATE in peer else frozenset()
+
+
+@functools.lru_cache(_KNOWN_CERTIFICATES)
+def names_in(pem: bytes) -> frozenset[str]:
+    """Return the common name, and the DNS names and URIs among the alternative names.
+
+    gRPC's own list of names mixes in other kinds, such as addresses of mail, and cuts names short
+    at a zero byte.
+    """
+    certificate = x509.load_pem_x509_certificate(pem)
+    names = [each.value for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    try:
+        known = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        known = x509.SubjectAlternativeName([])
+    for kind in (x509.DNSName, x509.UniformResourceIdentifier):
+        names += known.get_values_for_type(kind)
+    return frozenset(str(name) for name in names)
 
 
 def _digest(token: str) -> str:

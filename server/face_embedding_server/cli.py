@@ -73,7 +73,7 @@ def _serve(options: argparse.Namespace) -> int:
     flags = {name: value for name, value in vars(options).items() if name != "run"}
     chosen = settings.load(flags)
     logs.configure(chosen.log_format, chosen.log_level)
-    tracer = tracing.CallTracer(tracing.exporting_provider()) if chosen.tracing else None
+    provider = tracing.exporting_provider() if chosen.tracing else None
 
     def announce(port: int, model: "ServedModel") -> None:
         logs.take_native_output()
@@ -84,7 +84,12 @@ def _serve(options: argparse.Namespace) -> int:
             flush=True,
         )
 
-    server.run(chosen, events.looks(chosen.watch_s), announce, tracer)
+    try:
+        tracer = tracing.CallTracer(provider) if provider else None
+        server.run(chosen, events.looks(chosen.watch_s), announce, tracer)
+    finally:
+        if provider:
+            tracing.shut_down(provider)
     return 0
 
 

@@ -10,7 +10,9 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -29,7 +31,6 @@ REQUEST_ID_KEY = "x-request-id"
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _MADE_ID_BYTES = 8
 _MS = 1000
-# Its handlers have a form of their own, and anyone may ask for health at any time.
 _HEALTH_PREFIX = "/grpc.health.v1.Health/"
 # What is not here is a mistake of the caller, or of nobody.
 _LEVELS = {
@@ -41,6 +42,14 @@ _LEVELS = {
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Pools:
+    """Threads beside those of the server: for calls that answer with a stream, and for health."""
+
+    streams: ThreadPoolExecutor
+    health: ThreadPoolExecutor
+
+
 class Edge(grpc.ServerInterceptor):
     """Wraps the handlers of all services.
 
@@ -48,10 +57,18 @@ class Edge(grpc.ServerInterceptor):
         access: who may call what.
         metrics: counts the calls.
         tracer: traces them; None where nobody wants that.
+        pools: threads for calls that are not to take those of others.
     """
 
-    def __init__(self, access: Access, metrics: Metrics, tracer: CallTracer | None) -> None:
+    def __init__(
+        self,
+        access: Access,
+        metrics: Metrics,
+        tracer: CallTracer | None,
+        pools: Pools,
+    ) -> None:
         self._access = access
+        self._pools = pools
         self._metrics = metrics
         self._tracer = tracer
         self._wrapped: dict[str, Any] = {}
@@ -69,40 +86,58 @@ class Edge(grpc.ServerInterceptor):
         if handler is None:
             self._metrics.call_unknown()
             return None
-        if not method.startswith(_HEALTH_PREFIX):
-            handler = self._wrap(method.removeprefix("/"), handler)
-        self._wrapped[method] = handler
-        return handler
+        wrap = self._wrap_health if method.startswith(_HEALTH_PREFIX) else self._wrap
+        wrapped = self._wrapped[method] = wrap(method.removeprefix("/"), handler)
+        return wrapped
+
+    def _wrap_health(self, _: str, handler: Any) -> Any:
+        """Return a handler of the health service in threads of its own.
+
+        Anyone may ask for health at any time, and is answered while all other threads are busy.
+        """
+
+        def behave(*arguments: Any) -> Any:
+            return (handler.unary_unary or handler.unary_stream)(*arguments)
+
+        behave.experimental_thread_pool = self._pools.health  # type: ignore[attr-defined]  # gRPC's.
+        # What watches health holds no thread: it is given a function to answer with.
+        behave.experimental_non_blocking = handler.response_streaming  # type: ignore[attr-defined]
+        make = (
+            grpc.unary_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+        return make(behave, handler.request_deserializer, handler.response_serializer)
 
     def _wrap(self, method: str, handler: Any) -> Any:
-        """Return a handler that takes bytes and does the same within a call.
+        """Return a handler that takes a stream of bytes and does the same within a call.
 
-        It parses requests itself: a server of grpcio that fails to parse an item of a stream can
-        never be stopped again.
+        It takes a stream also where one message is expected, since only then it begins before the
+        message is there: who is not let in waits for nothing. And it parses requests itself: a
+        server of grpcio that fails to parse an item of a stream can never be stopped again.
         """
         permissions = permissions_of(method)
         parse = functools.partial(_parsed, handler.request_deserializer)
+        take = (lambda data: map(parse, data)) if handler.request_streaming else _only(parse)
         if handler.response_streaming:
+            answer_all = handler.stream_stream or handler.unary_stream
 
-            def stream(data: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            def stream(data: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
                 with self._call(method, permissions, context):
-                    if handler.request_streaming:
-                        yield from handler.stream_stream(map(parse, data), context)
-                    else:
-                        yield from handler.unary_stream(parse(data), context)
+                    yield from answer_all(take(data), context)
 
-            make = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
+            # A caller who leaves streams open takes no thread from other calls.
+            stream.experimental_thread_pool = self._pools.streams  # type: ignore[attr-defined]  # gRPC's.
+            return grpc.stream_stream_rpc_method_handler(
+                stream, response_serializer=handler.response_serializer
             )
-            return make(stream, response_serializer=handler.response_serializer)
+        answer = handler.stream_unary or handler.unary_unary
 
-        def unary(data: Any, context: grpc.ServicerContext) -> Any:
+        def unary(data: Iterator[bytes], context: grpc.ServicerContext) -> Any:
             with self._call(method, permissions, context):
-                return handler.unary_unary(parse(data), context)
+                return answer(take(data), context)
 
-        return grpc.unary_unary_rpc_method_handler(
+        return grpc.stream_unary_rpc_method_handler(
             unary, response_serializer=handler.response_serializer
         )
 
@@ -140,6 +175,17 @@ class Edge(grpc.ServerInterceptor):
         if self._tracer is None:
             return nullcontext()
         return self._tracer.call(method, request_id, context.invocation_metadata())
+
+
+def _only(parse: Callable[[bytes], Any]) -> Callable[[Iterator[bytes]], Any]:
+    """Return what takes the only message of a call."""
+
+    def take(data: Iterator[bytes]) -> Any:
+        for message in data:
+            return parse(message)
+        raise Refusal(pb.ERROR_REASON_MALFORMED, "the call has no message")
+
+    return take
 
 
 def _parsed(deserialize: Callable[[bytes], Any] | None, data: bytes) -> Any:
@@ -182,5 +228,7 @@ def _log_end(
     facts = {"method": method, "code": code.name, "ms": round(_MS * took_s, 3)}
     facts |= {"caller": caller, "peer": context.peer()}
     if details := context.details():  # type: ignore[attr-defined]  # The stub lacks it.
-        facts["details"] = str(details)
+        # With what the caller wrote in it: as it stands, but for what could forge a line.
+        text = details.decode("utf-8", "replace") if isinstance(details, bytes) else str(details)
+        facts["details"] = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     _log.log(level, "call ended", extra=facts)

@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from face_embedding_server import service, tls
 from face_embedding_server.access import Access
 from face_embedding_server.calls import Calls
-from face_embedding_server.edge import Edge
+from face_embedding_server.edge import Edge, Pools
 from face_embedding_server.hosting import ModelHost
 from face_embedding_server.open_inference import service as open_inference
 from face_embedding_server.open_inference.service import InferenceService
@@ -30,7 +30,15 @@ _HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _CHANNELZ_NAME = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
 _WHOLE_SERVER = ""
 _HANDLERS = 128
-_HEALTH_HANDLERS = 2
+_STREAMS = 128
+_HEALTH = 16
+# A probe is one short call on a connection of its own; who opens calls and leaves them is cut off.
+_PROBES = 64
+_PROBE_OPTIONS = [
+    ("grpc.max_concurrent_streams", 4),
+    ("grpc.max_connection_age_ms", 30_000),
+    ("grpc.max_connection_age_grace_ms", 1_000),
+]
 _LAST_GRACE_S = 0.2
 # By then a call that gRPC does not let go of is left behind.
 _LAST_WAIT_S = 5
@@ -67,7 +75,7 @@ class Server:
         self._server = grpc.server(
             ThreadPoolExecutor(_HANDLERS, "handler"),
             options=_options(settings),
-            interceptors=[Edge(access, self.metrics, tracer)],
+            interceptors=[Edge(access, self.metrics, tracer, _pools())],
         )
         version = importlib.metadata.version("face-embedding")
         for each in (
@@ -87,7 +95,8 @@ class Server:
         self.health_port: int | None = None
         if settings.health_address:
             self._probed = grpc.server(
-                ThreadPoolExecutor(_HEALTH_HANDLERS, "health"), options=_options(settings)
+                ThreadPoolExecutor(_PROBES, "probe"),
+                options=[*_options(settings), *_PROBE_OPTIONS],
             )
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
             self.health_port = self._bind(self._probed, settings.health_address, None)
@@ -166,6 +175,10 @@ class Server:
     def _set_health(self, status: int) -> None:
         for name in (_WHOLE_SERVER, service.NAME, open_inference.NAME):
             self._health.set(name, status)
+
+
+def _pools() -> Pools:
+    return Pools(ThreadPoolExecutor(_STREAMS, "stream"), ThreadPoolExecutor(_HEALTH, "health"))
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -27,12 +27,18 @@ else:
 ENVIRONMENT_PREFIX = "FACE_EMBEDDING_"
 CONFIG_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
 STORE_VARIABLE = f"{ENVIRONMENT_PREFIX}STORE"
-# Set for other programs: the tests' data, and what Kubernetes sets for a service of our name.
+# Set for others: the tests' data, the client's token, and what Kubernetes sets for a service of our
+# name.
 _FOREIGN_VARIABLES = re.compile(
-    rf"{ENVIRONMENT_PREFIX}(TEST_DATA|(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|(\w+_)?PORT(_\d+_\w+)?)"
+    rf"{ENVIRONMENT_PREFIX}"
+    r"(TEST_DATA|TOKEN_FILE|(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|(\w+_)?PORT(_\d+_\w+)?)"
 )
 ALL_OTHERS = "*"
-_ADDRESS = r"^.+:([0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$"
+# A name, an IPv4 address or an IPv6 address in brackets, and a port.
+_ADDRESS = (
+    r"^(\[[^\]]+\]|[^:\[\]]+)"
+    r":([0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$"
+)
 _MIB = 1 << 20
 _MANY = 100_000
 
@@ -169,6 +175,8 @@ class Settings(BaseModel):
             raise ValueError("model has to name a model first, which is the default one")
         if len(set(self.models)) < len(self.models):
             raise ValueError(f"model names one twice: {self.model}")
+        if self.address.startswith("unix:"):
+            raise ValueError("address has to be HOST:PORT; this server listens on no Unix socket")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key need each other")
         if self.tls_client_ca and not self.tls_certificate:
@@ -233,13 +241,17 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    return {
+    given = {
         variable.removeprefix(ENVIRONMENT_PREFIX).lower(): (variable, value)
         for variable, value in environment.items()
         if variable.startswith(ENVIRONMENT_PREFIX)
         and variable != CONFIG_VARIABLE
         and not _FOREIGN_VARIABLES.fullmatch(variable)
     }
+    for variable, value in given.values():
+        if not value:
+            raise SettingsError(f"{variable} is empty: unset it, or give it a value")
+    return given
 
 
 def _explain(error: Any, sources: Mapping[str, tuple[str, Any]]) -> str:

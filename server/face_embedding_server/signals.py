@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _RELOAD = signal.SIGHUP
+_PIPE_BYTES = 65536
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +39,13 @@ class Signals:
         """
         while True:
             ready, _, _ = select.select([self._reader], [], [], watch_s or None)
-            received = os.read(self._reader, 1)[0] if ready else None
-            if received in _STOP:
-                _log.info("stopping on %s", signal.Signals(received).name)
-                return
-            yield received == _RELOAD
+            # All at once: a stop does not wait behind others, and many looks are one.
+            received = os.read(self._reader, _PIPE_BYTES) if ready else b""
+            for number in _STOP:
+                if number in received:
+                    _log.info("stopping on %s", signal.Signals(number).name)
+                    return
+            yield _RELOAD in received
 
 
 def _noted(number: int, _: object) -> None:

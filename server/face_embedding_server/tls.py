@@ -11,6 +11,8 @@ from pathlib import Path
 import grpc
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -19,6 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.watching import Watched
+
+_MIN_RSA_BITS = 2048
+_CURVES = ("secp256r1", "secp384r1")
 
 
 class TlsError(OperatorError):
@@ -93,12 +98,29 @@ def _read(files: TlsFiles) -> _Identity:
         raise TlsError(
             f"{files.key} is not the key of the first certificate in {files.certificate}"
         )
+    _check_kind(files.key, private)
+    if leaf.not_valid_before_utc > datetime.now(timezone.utc):
+        raise TlsError(
+            f"{files.certificate} is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M}"
+        )
     if leaf.not_valid_after_utc <= datetime.now(timezone.utc):
         raise TlsError(f"{files.certificate} expired on {leaf.not_valid_after_utc:%Y-%m-%d %H:%M}")
     if files.client_ca and authorities is not None:
         _certificates(files.client_ca, authorities)
     configuration = grpc.ssl_server_certificate_configuration([(key, chain)], authorities)
     return _Identity(configuration, leaf.not_valid_after_utc.timestamp())
+
+
+def _check_kind(path: Path, key: PrivateKeyTypes) -> None:
+    """Refuse a kind of key that gRPC's servers or clients do not take."""
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= _MIN_RSA_BITS:
+        return
+    if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _CURVES:
+        return
+    raise TlsError(
+        f"{path} is a key that clients of gRPC do not take: use RSA of {_MIN_RSA_BITS} bits and "
+        f"more, or ECDSA on P-256 or P-384"
+    )
 
 
 def _certificates(path: Path, pem: bytes) -> list[x509.Certificate]:

@@ -44,8 +44,14 @@ class Watched(Generic[T]):
         names = ", ".join(map(str, self._files))
         try:
             self._value = self._read()
-        except OperatorError as error:
-            _log.error("%s changed and cannot be used; the old one stays: %s", names, error)
+        except Exception as error:
+            unforeseen = None if isinstance(error, OperatorError) else error
+            _log.error(
+                "%s changed and cannot be used; the old one stays: %s",
+                names,
+                error,
+                exc_info=unforeseen,
+            )
         else:
             _log.info("%s changed and is in use", names)
         # Also after a failure, so that it is logged once and not at each look.

@@ -1,16 +1,21 @@
 """Who is let in: wrong, missing, expired and foreign credentials, and permissions."""
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 import trustme
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
@@ -38,6 +43,8 @@ METHODS = {
 ALL_METHODS = [method for methods in METHODS.values() for method in methods]
 ANY = [f"{V2}/{name}" for name in ("ServerLive", "ServerReady", "ModelReady")]
 TIMEOUT_S = 20
+# A channel with these shares no connection with another one.
+OWN = [("grpc.use_local_subchannel_pool", 1)]
 PAST = datetime.now(timezone.utc) - timedelta(days=2)
 
 
@@ -356,7 +363,7 @@ def test_new_token(capsys: pytest.CaptureFixture[str]) -> None:
         ("", "names no caller"),
         (
             "".join(f'[{name}]\npermissions = []\ncertificates = ["x"]\n' for name in "ab"),
-            "under two callers: x",
+            "has twice: x",
         ),
         (
             f'[a]\npermissions = []\ntokens = [{{ sha256 = "{"0" * 64}", expires = 2027-01-01 }}]',
@@ -472,3 +479,134 @@ def encrypted(key: bytes) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(b"password"),
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        pytest.param("embed@embed.example.org", MISSING, id="mail"),
+        pytest.param("10.1.2.3", MISSING, id="address"),
+        pytest.param("*.example.org", UNKNOWN, id="wildcard"),
+        pytest.param("embed.example.org.evil.example", UNKNOWN, id="longer"),
+    ],
+)
+def test_other_names(
+    name: str,
+    expected: Outcome,
+    mtls_server: RunningServer,
+    authority: trustme.CA,
+    tmp_path: Path,
+) -> None:
+    """A certificate is known by its whole DNS names, and not by what resembles them."""
+    identity = issue(tmp_path, authority, name)
+    with secure(mtls_server, authority.cert_pem.bytes(), identity) as channel:
+        assert call(channel, f"{V1}/Embed") == expected
+
+
+def test_name_is_not_cut(authority: trustme.CA, tmp_path: Path) -> None:
+    """A zero byte in a name does not end it."""
+    identity = issue(tmp_path, authority, common_name="embed.example.org\0.evil.example")
+    pem = identity.certificate.read_bytes()
+    names = access.names_in(pem[: pem.index(b"-----END") + 26])
+    assert names == {"embed.example.org\0.evil.example"}
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "p521", "rsa1024", "future"])
+def test_unusable_kind(kind: str, store: Store, authority: trustme.CA, tmp_path: Path) -> None:
+    """Keys that clients of gRPC refuse, and a certificate of the future, are refused at start."""
+    made = issue(tmp_path, authority, "localhost")
+    now = datetime.now(timezone.utc)
+    later = now + timedelta(days=1)
+    key: Any = {
+        "ed25519": ed25519.Ed25519PrivateKey.generate,
+        "p521": lambda: ec.generate_private_key(ec.SECP521R1()),
+        "rsa1024": lambda: rsa.generate_private_key(65537, 1024),  # noqa: S505  # Meant.
+        "future": lambda: ec.generate_private_key(ec.SECP256R1()),
+    }[kind]()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(later if kind == "future" else now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=2))
+        .sign(key, None if kind == "ed25519" else hashes.SHA256())
+    )
+    made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    made.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    reason = "is not valid before" if kind == "future" else "clients of gRPC do not take"
+    chosen = small_settings(store, **made.settings())
+    with pytest.raises(TlsError, match=reason), running_server(chosen):
+        pass
+
+
+@pytest.mark.parametrize("method", [f"{V1}/Embed", f"{V1}/EmbedStream", f"{V2}/ModelInfer"])
+def test_strangers_hold_no_thread(
+    method: str, token_server: RunningServer, authority: trustme.CA
+) -> None:
+    """Calls without credentials that never send their message are ended, however many."""
+    over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait()
+        yield b""
+
+    with secure(token_server, authority.cert_pem.bytes()) as channel:
+        stranger = channel.stream_stream(f"/{method}")
+        calls = [stranger(nothing(), timeout=TIMEOUT_S) for _ in range(200)]
+        codes = {each.code() for each in calls}
+        over.set()
+        assert codes == {grpc.StatusCode.UNAUTHENTICATED}
+
+
+def test_open_streams_hold_up_nobody(
+    server: RunningServer, channel: grpc.Channel, faces: list[Face]
+) -> None:
+    """Streams that are left open take no thread from other calls, nor from health."""
+    over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait()
+        yield b""
+
+    with grpc.insecure_channel(server.address) as own:
+        stream = own.stream_stream(f"/{V1}/EmbedStream")
+        calls = [stream(nothing(), timeout=TIMEOUT_S) for _ in range(150)]
+        check = health_pb2_grpc.HealthStub(channel).Check
+        face = pb.Face(encoded=encode(faces[0]), aligned=pb.Aligned())
+        embed = pb_grpc.FaceEmbeddingServiceStub(channel).Embed
+        assert check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S).status
+        assert embed(pb.EmbedRequest(faces=[face]), timeout=TIMEOUT_S).results
+        for each in calls:
+            each.cancel()
+        over.set()
+
+
+def test_open_calls_hold_up_no_probe(store: Store) -> None:
+    """Calls of the health service that never send their message do not keep probes from answers."""
+    over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait()
+        yield b""
+
+    settings = small_settings(store, health_address="127.0.0.1:0", detector="none")
+    with running_server(settings) as running:
+        address = f"127.0.0.1:{running.server.health_port}"
+        with grpc.insecure_channel(address) as bad, grpc.insecure_channel(address, OWN) as good:
+            check = bad.stream_unary("/grpc.health.v1.Health/Check")
+            calls = [check.future(nothing(), timeout=TIMEOUT_S) for _ in range(100)]
+            request = health_pb2.HealthCheckRequest()
+            answer = health_pb2_grpc.HealthStub(good).Check(request, timeout=TIMEOUT_S)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            for each in calls:
+                each.cancel()
+            over.set()

@@ -115,6 +115,8 @@ def wanted_outputs(request: oip.ModelInferRequest) -> Sequence[str]:
     Raises:
         Refusal: if there is no such output.
     """
+    if len(request.outputs) > len(OUTPUTS):
+        raise refusal(f"there are only {len(OUTPUTS)} outputs: {', '.join(OUTPUTS)}", "outputs")
     for index, output in enumerate(request.outputs):
         if output.name not in OUTPUTS:
             raise refusal(
@@ -123,7 +125,10 @@ def wanted_outputs(request: oip.ModelInferRequest) -> Sequence[str]:
             )
         for name in output.parameters:
             raise refusal(f"an output has no parameter '{name}'", f"outputs[{index}].parameters")
-    return [output.name for output in request.outputs] or OUTPUTS
+    names = [output.name for output in request.outputs]
+    if len(set(names)) < len(names):
+        raise refusal("an output is asked for twice", "outputs")
+    return names or OUTPUTS
 
 
 def _input_of(request: oip.ModelInferRequest, size: ImageSize) -> Input:

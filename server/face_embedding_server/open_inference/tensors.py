@@ -1,5 +1,6 @@
 """The values of tensors, in the two forms that the protocol has for them: typed and raw."""
 
+import itertools
 import math
 import struct
 from collections.abc import Iterator
@@ -52,11 +53,12 @@ def files(request: oip.ModelInferRequest, count: int) -> list[bytes]:
         Refusal: if there are not as many.
     """
     raw = _raw(request)
-    found = list(request.inputs[0].contents.bytes_contents if raw is None else _split(raw))
+    given = request.inputs[0].contents.bytes_contents if raw is None else _split(raw)
+    # One more than wanted is enough to know that there are too many.
+    found = list(itertools.islice(given, count + 1))
     if len(found) != count:
-        raise refusal(
-            f"the shape stands for {count} images, there are {len(found)}", "inputs[0].contents"
-        )
+        there = f"more than {count}" if len(found) > count else len(found)
+        raise refusal(f"the shape stands for {count} images, there are {there}", "inputs[0]")
     return found
 
 

@@ -4,6 +4,7 @@ Where spans go is said by OpenTelemetry's own variables, such as `OTEL_EXPORTER_
 """
 
 import importlib
+import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _SERVICE = "face-embedding"
 _SYSTEM = "grpc"
+_LAST_SPANS_S = 3
 # What OpenTelemetry's conventions take for errors of a server of gRPC; others are the caller's.
 _ERRORS = frozenset(
     {
@@ -92,9 +94,17 @@ def exporting_provider() -> "TracerProvider":
     otlp = _import("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
     named = resources.Resource.create({"service.name": _SERVICE})
     resource = named.merge(resources.OTELResourceDetector().detect())
-    provider: TracerProvider = sdk.TracerProvider(resource=resource)
+    provider: TracerProvider = sdk.TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter()))  # type: ignore[attr-defined]  # The SDK's.
     return provider
+
+
+def shut_down(provider: "TracerProvider") -> None:
+    """Send the last spans, if that can be done soon."""
+    # In a thread that the process does not wait for: with no collector there it takes 15 s.
+    sending = threading.Thread(target=provider.shutdown, daemon=True)  # type: ignore[attr-defined]  # The SDK's.
+    sending.start()
+    sending.join(_LAST_SPANS_S)
 
 
 def _import(name: str) -> Any:
