@@ -11,7 +11,7 @@ from face_embedding_models import manifest
 from face_embedding_server import quality
 from face_embedding_server.access import permissions_of
 from face_embedding_server.alignment import TEMPLATE
-from face_embedding_server.server import _HANDLERS
+from face_embedding_server.server import _HANDLERS, _STREAMS
 
 _OURS = "FaceEmbeddingService"
 
@@ -70,5 +70,6 @@ def test_permissions() -> None:
 
 
 def test_handlers() -> None:
-    """The number of calls that are answered at once is the server's."""
-    assert f"close to {_HANDLERS}" in (DOCS / "operations.md").read_text("utf-8")
+    """The numbers of calls and of streams that are answered at once are the server's."""
+    text = (DOCS / "operations.md").read_text("utf-8")
+    assert f"{_HANDLERS} are answered at once, and {_STREAMS} streams beside them" in text
