@@ -5,18 +5,13 @@ A model is added by adding a file.
 
 import dataclasses
 import difflib
-import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any, Literal, TypeVar
 
+from face_embedding_models import toml
 from face_embedding_models.errors import ModelError, UnknownModelError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 T = TypeVar("T")
 ChannelOrder = Literal["RGB", "BGR"]
@@ -127,7 +122,7 @@ def parse(text: str) -> Manifest:
     Raises:
         ModelError: if a key is missing or unknown.
     """
-    return _build(Manifest, tomllib.loads(text), "the manifest")
+    return _build(Manifest, toml.loads(text), "the manifest")
 
 
 def _build(kind: type[T], table: dict[str, Any], where: str) -> T:

@@ -15,7 +15,6 @@ import functools
 import hashlib
 import hmac
 import secrets
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -36,13 +35,9 @@ from pydantic import (
 )
 
 from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding_models import toml
 from face_embedding_server.errors import OperatorError, Refusal
 from face_embedding_server.watching import Watched
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Permission = Literal["embed", "compare", "info", "debug"]
 
@@ -173,7 +168,7 @@ def new_token() -> tuple[str, str]:
 
 def _read(file: Path) -> Mapping[str, Caller]:
     try:
-        callers = _Callers.model_validate(tomllib.loads(file.read_text("utf-8"))).root
+        callers = _Callers.model_validate(toml.loads(file.read_text("utf-8"))).root
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()

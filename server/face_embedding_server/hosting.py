@@ -64,7 +64,8 @@ class ModelHost:
         """
         self._detector = detectors.load(self._settings.detector, self._settings.detector_model)
         for name in self._named:
-            self._load(self._store.get(name))
+            stored = self._store.get(name)
+            self._load(stored, self._files(stored))
         self.refresh(retry=False)
         calibrated = self._read_calibration()
         if calibrated and calibrated.model not in self._hosted:
@@ -84,8 +85,9 @@ class ModelHost:
         for name in self._wanted():
             try:
                 stored = self._store.get(name)
-                if not self._is_known(stored, retry):
-                    self._load(stored)
+                files = self._files(stored)
+                if not self._is_known(name, files, retry):
+                    self._load(stored, files)
             except (ModelError, OperatorError) as error:
                 self._complain(name, error, retry)
             except Exception as error:
@@ -148,9 +150,8 @@ class ModelHost:
             _log.error("%s is refused%s: %s", name, stays, error)
             self._metrics.model_refused(name)
 
-    def _is_known(self, stored: StoredModel, retry: bool) -> bool:
+    def _is_known(self, name: str, files: str, retry: bool) -> bool:
         """Return whether there is nothing new to load."""
-        name, files = stored.manifest.name, self._files(stored)
         hosted = self._hosted.get(name)
         if hosted and hosted.files == files:
             return True
@@ -162,8 +163,8 @@ class ModelHost:
     def _read_calibration(self) -> Calibration | None:
         return calibration.read(self._settings.calibration) if self._settings.calibration else None
 
-    def _load(self, stored: StoredModel) -> None:
-        name, files = stored.manifest.name, self._files(stored)
+    def _load(self, stored: StoredModel, files: str) -> None:
+        name = stored.manifest.name
         self._refused[name] = files
         calibrated = self._read_calibration()
         model = serving.load(

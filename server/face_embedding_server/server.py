@@ -65,7 +65,6 @@ class Server:
         self._calls = Calls()
         # Non-blocking: a watcher does not occupy a thread.
         self._health = HealthServicer(experimental_non_blocking=True)
-        self._loaded = False
         self._workers = Workers()
         access = Access(
             settings.access,
@@ -124,7 +123,6 @@ class Server:
             StoreError: if a model's files are missing or damaged.
         """
         model = self._host.load()
-        self._loaded = True
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
         return model
 
@@ -141,7 +139,7 @@ class Server:
         """
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._calls.refuse()
-        if self._loaded:
+        if self._host.is_ready:
             time.sleep(self._settings.drain_s)
         self._calls.finish(self._settings.grace_s)
         # What is left are refusals under way, and callers who watch health for ever.

@@ -99,14 +99,18 @@ def jobs(request: oip.ModelInferRequest, model: ServedModel, max_faces: int) -> 
 
 
 def add_outputs(
-    response: oip.ModelInferResponse, request: oip.ModelInferRequest, embedded: Sequence[Embedded]
+    response: oip.ModelInferResponse,
+    names: Sequence[str],
+    embedded: Sequence[Embedded],
+    *,
+    raw: bool,
 ) -> None:
-    """Put the embeddings into an answer, typed or raw as the request's values are."""
-    raw = np.stack([vector for vector, _ in embedded])
+    """Put the outputs of these names into an answer, raw or typed."""
+    vectors = np.stack([vector for vector, _ in embedded])
     norms = np.array([[norm] for _, norm in embedded], np.float32)
-    values = {RAW_OUTPUT: raw, NORMALIZED_OUTPUT: raw / norms}
-    for name in wanted_outputs(request):
-        tensors.add(response, name, values[name], raw=bool(request.raw_input_contents))
+    values = {RAW_OUTPUT: vectors, NORMALIZED_OUTPUT: vectors / norms}
+    for name in names:
+        tensors.add(response, name, values[name], raw=raw)
 
 
 def wanted_outputs(request: oip.ModelInferRequest) -> Sequence[str]:

@@ -94,13 +94,13 @@ class InferenceService:
     def _model_infer(self, request: oip.ModelInferRequest) -> oip.ModelInferResponse:
         """Embed the faces of one request."""
         model = self._host.get(request.model_name, request.model_version, "model_name")
-        faces.wanted_outputs(request)
+        outputs = faces.wanted_outputs(request)
         embedded = self._embed(faces.jobs(request, model, self._max_faces))
         with current.stage(current.RESPOND):
             response = oip.ModelInferResponse(
                 model_name=model.info.name, model_version=model.version, id=request.id
             )
-            faces.add_outputs(response, request, embedded)
+            faces.add_outputs(response, outputs, embedded, raw=bool(request.raw_input_contents))
         return response
 
     def _embed(self, jobs: list[Job]) -> list[Embedded]:

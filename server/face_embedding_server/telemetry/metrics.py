@@ -3,6 +3,7 @@
 Each server has a registry of its own, so that several in one process do not mix.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from prometheus_client import (
@@ -49,19 +50,17 @@ class Metrics:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
         self._requests = self._counter("requests", "Calls that ended", "method", "code")
-        self._durations = Histogram(
-            f"{_PREFIX}_request_duration_seconds",
+        self._durations = self._histogram(
+            "request_duration_seconds",
             "Time from when a thread takes a call to its end",
-            ("method",),
-            buckets=_CALL_BUCKETS,
-            registry=self.registry,
+            "method",
+            _CALL_BUCKETS,
         )
-        stages = Histogram(
-            f"{_PREFIX}_stage_duration_seconds",
+        stages = self._histogram(
+            "stage_duration_seconds",
             "Time that a face spends in each stage",
-            ("stage",),
-            buckets=_STAGE_BUCKETS,
-            registry=self.registry,
+            "stage",
+            _STAGE_BUCKETS,
         )
         self._stages = {name: stages.labels(name) for name in STAGES}
         self._in_flight = Gauge(
@@ -75,12 +74,8 @@ class Metrics:
         for name in pb.ErrorReason.keys():  # noqa: SIM118  # No dict.
             self._rejected.labels(without_prefix(name))
         self._embedded = self._counter("faces_embedded", "Faces that were embedded", "model")
-        self._norms = Histogram(
-            f"{_PREFIX}_embedding_norm",
-            "L2 norm of raw embeddings",
-            ("model",),
-            buckets=_NORM_BUCKETS,
-            registry=self.registry,
+        self._norms = self._histogram(
+            "embedding_norm", "L2 norm of raw embeddings", "model", _NORM_BUCKETS
         )
         self._models = Gauge(
             f"{_PREFIX}_model_info",
@@ -145,6 +140,11 @@ class Metrics:
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(f"{_PREFIX}_{name}", what, labels, registry=self.registry)
+
+    def _histogram(self, name: str, what: str, label: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(
+            f"{_PREFIX}_{name}", what, (label,), buckets=buckets, registry=self.registry
+        )
 
 
 class MetricsServer:
