@@ -185,11 +185,16 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
         FaceEmbeddingClient("127.0.0.1:1", **options)
 
 
+def pem(kind: str) -> bytes:
+    """The beginning of a PEM file, which is all that is looked at before it is used."""
+    return f"-----BEGIN {kind}".encode()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"certificate": b"-----BEGIN CERTIFICATE"}, "given together"),
-        ({"key": b"-----BEGIN PRIVATE KEY"}, "given together"),
+        ({"certificate": pem("CERTIFICATE")}, "given together"),
+        ({"key": pem("PRIVATE KEY")}, "given together"),
         ({"ca": b""}, "the ca is no PEM"),
         ({"certificate": b"junk", "key": b"junk"}, "the certificate is no PEM"),
     ],
@@ -203,7 +208,7 @@ def test_bad_tls(options: dict[str, bytes], message: str) -> None:
 
 def test_key_is_not_shown() -> None:
     """The private key is not in the representation, which logs hold."""
-    tls = Tls(certificate=b"-----BEGIN CERTIFICATE", key=b"-----BEGIN PRIVATE KEY")
+    tls = Tls(certificate=pem("CERTIFICATE"), key=pem("PRIVATE KEY"))
     assert "PRIVATE" not in repr(tls)
 
 
