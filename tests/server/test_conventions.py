@@ -1,9 +1,9 @@
 """What every server of gRPC is expected to answer beside its own methods: health and the like."""
 
+import dataclasses
 import itertools
 import logging
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +15,12 @@ from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+import http2
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
 from face_embedding_server.server import Server
+from http2 import Frame
 from support import RunningServer, issue, running_server, small_settings
 
 TIMEOUT_S = 60
@@ -29,7 +31,6 @@ REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 CHANNELZ = "grpc.channelz.v1.Channelz"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-SETTINGS, PING, ACK = 4, 6, 1  # Kinds of frames of HTTP/2, and the flag of an answer.
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
@@ -196,21 +197,14 @@ def pings(running: RunningServer, *, answer: bool) -> Iterator[None]:
         socket.create_connection(address, PATIENCE_S) as connection,
         connection.makefile("rb") as file,
     ):
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, b""))
-        while header := file.read(9):
-            kind, flags = header[3], header[4]
-            payload = file.read(int.from_bytes(header[:3], "big"))
-            if kind == SETTINGS and flags != ACK:
-                connection.sendall(frame(SETTINGS, ACK, b""))
-            elif kind == PING:
+        connection.sendall(http2.PREFACE + Frame(http2.SETTINGS).encode())
+        for frame in http2.read_frames(file):
+            if frame.kind == http2.SETTINGS and frame.flags != http2.ACK:
+                connection.sendall(Frame(http2.SETTINGS, http2.ACK).encode())
+            elif frame.kind == http2.PING:
                 yield
                 if answer:
-                    connection.sendall(frame(PING, ACK, payload))
-
-
-def frame(kind: int, flags: int, payload: bytes) -> bytes:
-    """A frame of HTTP/2 that belongs to no call: RFC 9113, section 4.1."""
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, 0) + payload
+                    connection.sendall(dataclasses.replace(frame, flags=http2.ACK).encode())
 
 
 def test_keepalive(inspected: RunningServer) -> None:

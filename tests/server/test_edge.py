@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import socket
-import struct
 from collections.abc import Iterator
 
 import cv2
@@ -12,16 +11,20 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
+import http2
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
 from face_embedding_server import access
 from face_embedding_server.images import Image as Face
+from http2 import Frame
 from support import RunningServer, encode, person, running_server, small_settings, wait_until
 
 TIMEOUT_S = 60
 SERVICE = "face_embedding.v1.FaceEmbeddingService"
+# A message of gRPC with no fields: not compressed, of length 0.
+NO_MESSAGE = bytes(5)
 MADE = re.compile(r"[0-9a-f]{16}")
 ACCEPTED = ["a", "Az-09_.:/+=", "x" * 128, "0f6a2c1e-7d1f-4b52-9d3c-5a2f0f6b1c11"]
 # So many photographs that one thread has them for a second.
@@ -77,14 +80,14 @@ def test_unfit_id(request_id: str, stub: pb_grpc.FaceEmbeddingServiceStub) -> No
 )
 def test_hostile_id(value: bytes, server: RunningServer) -> None:
     """An id that no client of gRPC would send, such as one of two lines, is replaced too."""
-    answer = call_by_hand(server.server.port, value)
-    assert b"\x0bgrpc-status\x010" in answer
-    assert re.search(rb"\x0cx-request-id\x10[0-9a-f]{16}", answer)
-    assert value not in answer
+    trailers = trailers_by_hand(server.server.port, value)
+    assert b"\x0bgrpc-status\x010" in trailers
+    assert re.search(rb"\x0cx-request-id\x10[0-9a-f]{16}", trailers)
+    assert value not in trailers
 
 
-def call_by_hand(port: int, request_id: bytes) -> bytes:
-    """Call GetModelInfo without a client, which would check the id, and return all that comes."""
+def trailers_by_hand(port: int, request_id: bytes) -> bytes:
+    """Call GetModelInfo without a client, which would check the id; return the trailers' block."""
     headers = {
         b":method": b"POST",
         b":scheme": b"http",
@@ -94,30 +97,20 @@ def call_by_hand(port: int, request_id: bytes) -> bytes:
         b"content-type": b"application/grpc",
         b"x-request-id": request_id,
     }
-    # Each as a literal of HPACK that is not indexed: RFC 7541, section 6.2.2.
-    block = b"".join(
-        b"\x00" + bytes([len(key)]) + key + bytes([len(value)]) + value
-        for key, value in headers.items()
-    )
-    settings, opening, end_headers, end_stream, no_message = 4, 1, 4, 1, bytes(5)
-    with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as connection:
-        connection.sendall(
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-            + _frame(settings, 0, 0, b"")
-            + _frame(opening, end_headers, 1, block)
-            + _frame(0, end_stream, 1, no_message)
-        )
-        answer = b""
-        while b"grpc-status" not in answer or b"x-request-id" not in answer:
-            received = connection.recv(1 << 16)
-            assert received, answer
-            answer += received
-    return answer
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """A frame of HTTP/2: RFC 9113, section 4.1."""
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+    frames = [
+        Frame(http2.SETTINGS),
+        Frame(http2.HEADERS, http2.END_HEADERS, 1, http2.header_block(headers)),
+        Frame(http2.DATA, http2.END_STREAM, 1, NO_MESSAGE),
+    ]
+    with (
+        socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as connection,
+        connection.makefile("rb") as file,
+    ):
+        connection.sendall(http2.PREFACE + b"".join(frame.encode() for frame in frames))
+        for frame in http2.read_frames(file):
+            if frame.kind == http2.HEADERS and frame.flags & http2.END_STREAM:
+                return frame.payload
+    raise AssertionError("the connection ended before the call")
 
 
 def test_id_of_a_refusal(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:

@@ -1,0 +1,40 @@
+"""Frames of HTTP/2, for what no client of gRPC would send or see: RFC 9113, section 4."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, SETTINGS, PING = 0, 1, 4, 6
+ACK = END_STREAM = 1
+END_HEADERS = 4
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame; those of stream 0 belong to the connection and to no call."""
+
+    kind: int
+    flags: int = 0
+    stream: int = 0
+    payload: bytes = b""
+
+    def encode(self) -> bytes:
+        length = struct.pack(">I", len(self.payload))[1:]
+        return length + struct.pack(">BBI", self.kind, self.flags, self.stream) + self.payload
+
+
+def read_frames(file: BinaryIO) -> Iterator[Frame]:
+    """Yield what comes over a connection, until the other side closes it."""
+    while header := file.read(9):
+        kind, flags, stream = struct.unpack(">BBI", header[3:])
+        yield Frame(kind, flags, stream, file.read(int.from_bytes(header[:3], "big")))
+
+
+def header_block(headers: dict[bytes, bytes]) -> bytes:
+    """Encode short headers, each as a literal that is not indexed: RFC 7541, section 6.2.2."""
+    return b"".join(
+        b"\x00" + bytes([len(key)]) + key + bytes([len(value)]) + value
+        for key, value in headers.items()
+    )
