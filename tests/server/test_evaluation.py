@@ -1,6 +1,7 @@
 """Evaluating, calibrating and comparing models on labelled pairs."""
 
 import csv
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import trustme
 from skimage import data
 
 from face_embedding_client import FaceEmbeddingClient, Photograph
@@ -16,11 +18,12 @@ from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
 from face_embedding_server import calibration, cli
 from face_embedding_server.calibration import CalibrationError
-from face_embedding_server.evaluation import change, embedding, metrics, pairs, report
+from face_embedding_server.evaluation import change, embedding, metrics, pairs, remote, report
 from face_embedding_server.evaluation.calibrating import calibrate
 from face_embedding_server.evaluation.embedding import Embedded, EmbeddingError
 from face_embedding_server.evaluation.pairs import PairsError
-from support import MOBILE, encode, running_server, small_settings
+from face_embedding_server.evaluation.remote import Remote
+from support import MOBILE, encode, issue, running_server, small_settings
 
 SPACE = "model/digest/output"
 LIMITS = {"a": (0.4, 0.6), "b": (0.1, 0.6)}
@@ -112,7 +115,7 @@ def reference_threshold(store: Store, table: Path) -> float:
     given = pairs.read_table(table, table.parent)
     with (
         running_server(small_settings(store)) as server,
-        embedding.of_server(server.address) as embedder,
+        remote.of_server(Remote(server.address)) as embedder,
     ):
         embedded = embedding.embed_images(embedder, given.images, detect=False)
         scored = report.score(given, embedded)
@@ -161,6 +164,54 @@ def test_evaluate_unreachable_server(run: Any, table: Path) -> None:
     status, _, err = run(*command)
     assert status == 2
     assert "127.0.0.1:1" in err
+
+
+def test_evaluate_secure_server(run: Any, table: Path, store: Store, tmp_path: Path) -> None:
+    """A server that asks for a token and a certificate is evaluated, by the model that is named."""
+    authority = trustme.CA()
+    server = issue(tmp_path / "server", authority, "localhost")
+    caller = issue(tmp_path / "caller", authority, "caller.example.org")
+    ca, token, access = (tmp_path / name for name in ("ca.pem", "token", "access.toml"))
+    authority.cert_pem.write_to_path(ca)
+    token.write_text("right\n")
+    sha256 = hashlib.sha256(b"right").hexdigest()
+    access.write_text(f'[me]\npermissions = ["embed"]\ntokens = [{{sha256 = "{sha256}"}}]\n')
+    settings = small_settings(store, tls_client_ca=ca, access=access, **server.settings())
+    with running_server(settings) as running:
+        status, out, _ = run(
+            *("evaluate", "--address", f"localhost:{running.server.port}", "--model", MOBILE),
+            *("--ca", ca, "--certificate", caller.certificate, "--key", caller.key),
+            *("--token-file", token, "--pairs", table, "--images", table.parent, "--json"),
+        )
+    assert (status, json.loads(out)["model"]) == (0, MOBILE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "give --model NAME to load a model here, or --address"),
+        (("--address", "a:1", "--backend", "mxnet"), "--backend is the server's choice"),
+        (("--model", MOBILE, "--token-file", "token"), "--token-file needs --address"),
+        (("--address", "a:1", "--token-file", "token"), "--token-file: a token is sent over TLS"),
+        (("--address", "a:1", "--tls", "--token-file", "empty"), "empty holds no token"),
+        (("--address", "a:1", "--tls", "--token-file", "none"), "none cannot be read: No such"),
+        (("--address", "a:1", "--key", "token"), "needs both --certificate and --key"),
+    ],
+)
+def test_options_that_do_not_fit(
+    options: tuple[str, ...],
+    message: str,
+    run: Any,
+    table: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Options of a server and those of a model loaded here are not mixed, and none is ignored."""
+    monkeypatch.chdir(table.parent)
+    Path("token").write_text("right")
+    Path("empty").write_text("\n")
+    status, _, err = run("evaluate", "--pairs", table, "--images", ".", *options)
+    assert status == 2
+    assert message in err
 
 
 def test_calibrate(run: Any, test_data: Path, trained_store: Store, tmp_path: Path) -> None:

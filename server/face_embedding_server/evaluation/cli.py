@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import functools
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,25 @@ from face_embedding_models import drift
 from face_embedding_server import calibration, settings
 from face_embedding_server.calibration import Calibration, OperatingPoint
 from face_embedding_server.errors import OperatorError
-from face_embedding_server.evaluation import change, embedding, metrics, pairs, plots, report
+from face_embedding_server.evaluation import (
+    change,
+    embedding,
+    metrics,
+    pairs,
+    plots,
+    remote,
+    report,
+)
 from face_embedding_server.evaluation.calibrating import calibrate
 from face_embedding_server.evaluation.change import Change
 from face_embedding_server.evaluation.embedding import Embedder
 from face_embedding_server.evaluation.pairs import Pairs
+from face_embedding_server.evaluation.remote import Remote
 from face_embedding_server.evaluation.report import Scored
 
 EXIT_NO = 1
+_OF_A_MODEL_HERE = {"store", "backend", "precision", "detector", "detector_model"}
+_OF_A_SERVER = {each.name for each in fields(Remote)} - {"address", "model"}
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -79,11 +91,10 @@ def _add_pairs_options(command: argparse.ArgumentParser) -> None:
     source.add_argument("--lfw-bin", type=Path, metavar="FILE", help="pairs as InsightFace's")
     source.add_argument("--pairs", type=Path, metavar="FILE", help="a CSV: first,second,same")
     command.add_argument("--images", type=Path, help="the folder of the images of --pairs")
-    engine = command.add_mutually_exclusive_group(required=True)
-    engine.add_argument("--model", help="the model's name, to load it here")
-    engine.add_argument("--address", metavar="HOST:PORT", help="a running server")
+    command.add_argument("--model", help="the model; with --address one of the server's")
     command.add_argument("--backend", help="the inference engine of --model")
     command.add_argument("--precision", help="the precision of --model")
+    remote.add_options(command)
 
 
 def _rates(text: str) -> list[float]:
@@ -243,8 +254,13 @@ def _read_images(folder: Path) -> list[bytes]:
 
 
 def _embedder(options: argparse.Namespace) -> contextlib.AbstractContextManager[Embedder]:
+    given = {name for name, value in vars(options).items() if value}
     if options.address:
-        return embedding.of_server(options.address)
+        _refuse(given & _OF_A_MODEL_HERE, "is the server's choice with --address")
+        return remote.of_server(remote.from_options(options))
+    _refuse(given & _OF_A_SERVER, "needs --address")
+    if not options.model:
+        raise UsageError("give --model NAME to load a model here, or --address of a server")
     return embedding.in_process(
         settings.load(
             {
@@ -255,6 +271,11 @@ def _embedder(options: argparse.Namespace) -> contextlib.AbstractContextManager[
             }
         )
     )
+
+
+def _refuse(names: set[str], why: str) -> None:
+    for name in sorted(names):
+        raise UsageError(f"--{name.replace('_', '-')} {why}")
 
 
 def _settings_of(side: str, options: argparse.Namespace) -> settings.Settings:

@@ -1,4 +1,4 @@
-"""Embedding many images: by a model in this process, or by a running server."""
+"""Embedding many images."""
 
 import contextlib
 import functools
@@ -7,13 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
 from face_embedding_server import detectors, serving
 from face_embedding_server.embeddings import Vector
@@ -23,7 +21,6 @@ from face_embedding_server.machine import available_cpus
 from face_embedding_server.settings import Settings
 
 _AT_A_TIME = 4 * available_cpus()
-_TIMEOUT_S = 60
 
 
 class EmbeddingError(OperatorError):
@@ -78,33 +75,6 @@ def in_process(settings: Settings) -> Iterator[Embedder]:
         model.backend.close()
 
 
-@contextlib.contextmanager
-def of_server(address: str) -> Iterator[Embedder]:
-    """Use a running server.
-
-    Raises:
-        EmbeddingError: if it does not answer.
-    """
-    with grpc.insecure_channel(address) as channel:
-        stub = pb_grpc.FaceEmbeddingServiceStub(channel)
-
-        def embed(face: pb.Face) -> Vector:
-            request = pb.EmbedRequest(faces=[face], normalization=pb.NORMALIZATION_NONE)
-            try:
-                response = stub.Embed(request, timeout=_TIMEOUT_S)
-            except grpc.RpcError as error:
-                if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
-                    raise Refusal(pb.ERROR_REASON_UNSPECIFIED, error.details() or "") from error
-                raise _no_answer(address, error) from error
-            return np.array(response.results[0].embedding.values, np.float32)
-
-        try:
-            info = stub.GetModelInfo(pb.GetModelInfoRequest(), timeout=_TIMEOUT_S)
-        except grpc.RpcError as error:
-            raise _no_answer(address, error) from error
-        yield Embedder(info, embed)
-
-
 def embed_images(
     embedder: Embedder, images: Sequence[bytes], *, detect: bool, mirror: bool = False
 ) -> Embedded:
@@ -156,7 +126,3 @@ def _face(detect: bool, **image: bytes | pb.RawImage) -> pb.Face:
         largest = pb.DetectFace(selection=pb.FACE_SELECTION_LARGEST)
         return pb.Face(detect=largest, **image)  # type: ignore[arg-type]  # one of its images
     return pb.Face(aligned=pb.Aligned(), **image)  # type: ignore[arg-type]
-
-
-def _no_answer(address: str, error: grpc.RpcError) -> EmbeddingError:
-    return EmbeddingError(f"{address}: {error.details() or error.code().name}")
