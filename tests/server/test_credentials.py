@@ -1,31 +1,23 @@
 """Who is let in: wrong, missing, expired and foreign credentials, and permissions."""
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 import trustme
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
-from face_embedding_server import access, cli, settings
-from face_embedding_server.access import Access, AccessError
+from face_embedding_server import access, cli
+from face_embedding_server.access import AccessError
 from face_embedding_server.errors import STATUS_DETAILS_KEY
 from face_embedding_server.images import Image as Face
-from face_embedding_server.settings import SettingsError
-from face_embedding_server.tls import TlsError
 from support import Identity, RunningServer, encode, issue, running_server, small_settings
 
 # Bytes that are no message: a method that is reached refuses them as malformed.
@@ -43,8 +35,6 @@ METHODS = {
 ALL_METHODS = [method for methods in METHODS.values() for method in methods]
 ANY = [f"{V2}/{name}" for name in ("ServerLive", "ServerReady", "ModelReady")]
 TIMEOUT_S = 20
-# A channel with these shares no connection with another one.
-OWN = [("grpc.use_local_subchannel_pool", 1)]
 PAST = datetime.now(timezone.utc) - timedelta(days=2)
 
 
@@ -351,35 +341,6 @@ def test_new_token(capsys: pytest.CaptureFixture[str]) -> None:
     assert access.new_token() != access.new_token()
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("search = 1", "search"),
-        ("[search]", "permissions"),
-        ('[search]\npermissions = ["admin"]', "'embed', 'compare', 'info' or 'debug'"),
-        ('[search]\npermissions = []\ntokens = [{ sha256 = "abc" }]', "sha256"),
-        ('[search]\npermissions = []\ntoken = ["abc"]', "search.token"),
-        ("[search", "cannot be read"),
-        ("", "names no caller"),
-        (
-            "".join(f'[{name}]\npermissions = []\ncertificates = ["x"]\n' for name in "ab"),
-            "has twice: x",
-        ),
-        (
-            f'[a]\npermissions = []\ntokens = [{{ sha256 = "{"0" * 64}", expires = 2027-01-01 }}]',
-            "expires",
-        ),
-    ],
-)
-def test_access_file_is_checked(text: str, message: str, tmp_path: Path) -> None:
-    """What is wrong in an access file is told at start, by the file's name."""
-    file = tmp_path / "who.toml"
-    file.write_text(text)
-    with pytest.raises(AccessError, match=r"who\.toml") as caught:
-        Access(file, takes_tokens=True, takes_certificates=True)
-    assert message in str(caught.value)
-
-
 def test_tokens_need_tls(store: Store, tmp_path: Path) -> None:
     """Tokens without TLS are refused at start, unless that is explicitly allowed."""
     file = tmp_path / "who.toml"
@@ -396,89 +357,6 @@ def test_tokens_need_tls(store: Store, tmp_path: Path) -> None:
     ):
         assert call(channel, f"{V1}/GetModelInfo") == MISSING
         assert call(channel, f"{V1}/GetModelInfo", "Bearer t") == LET_IN
-
-
-def test_certificates_need_an_authority(
-    store: Store, access_file: Path, identity: Identity
-) -> None:
-    """Names of certificates mean nothing where clients show none."""
-    chosen = small_settings(store, access=access_file, **identity.settings())
-    with pytest.raises(AccessError, match="tls_client_ca"), running_server(chosen):
-        pass
-
-
-@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "127.evil.example:0", "192.0.2.1:1"])
-def test_network_needs_tls(address: str) -> None:
-    """Without TLS the server only listens on loopback, unless that is explicitly allowed."""
-    flags = {"model": "any", "address": address}
-    with pytest.raises(SettingsError, match="allow_plaintext_network"):
-        settings.load(flags, {})
-    assert settings.load({**flags, "allow_plaintext_network": "true"}, {}).address == address
-
-
-@pytest.mark.parametrize("address", ["127.0.0.2:0", "localhost:0", "[::1]:0"])
-def test_loopback_needs_no_tls(address: str) -> None:
-    """On loopback plaintext is the default."""
-    assert settings.load({"model": "any", "address": address}, {}).address == address
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"tls_certificate": "a"}, "need each other"),
-        ({"tls_key": "a"}, "need each other"),
-        ({"tls_client_ca": "a"}, "needs tls_certificate"),
-    ],
-)
-def test_incomplete_tls(given: dict[str, str], message: str) -> None:
-    """TLS that is told by halves is an error."""
-    with pytest.raises(SettingsError, match=message):
-        settings.load({"model": "any", **given}, {})
-
-
-@pytest.mark.parametrize(
-    "fault", ["missing", "junk", "other key", "expired", "encrypted", "bad ca"]
-)
-def test_unusable_tls(fault: str, store: Store, authority: trustme.CA, tmp_path: Path) -> None:
-    """Files that cannot make TLS stop the server at start, by the file's name."""
-    dates = (
-        {"not_before": PAST - timedelta(days=2), "not_after": PAST} if fault == "expired" else {}
-    )
-    made = issue(tmp_path, authority, "localhost", **dates)
-    ca = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(ca)
-    blamed, reason = {
-        "missing": (made.key, "cannot be read"),
-        "junk": (made.certificate, "holds no PEM certificate"),
-        "other key": (made.key, "is not the key of"),
-        "expired": (made.certificate, "expired on"),
-        "encrypted": (made.key, "without a password"),
-        "bad ca": (ca, "holds no PEM certificate"),
-        "empty ca": (ca, "holds no PEM certificate"),
-    }[fault]
-    if fault == "missing":
-        blamed.unlink()
-    elif fault in ("junk", "bad ca"):
-        blamed.write_text("junk")
-    elif fault == "empty ca":
-        blamed.write_text("")
-    elif fault == "other key":
-        blamed.write_bytes(trustme.CA().private_key_pem.bytes())
-    elif fault == "encrypted":
-        blamed.write_bytes(encrypted(made.key.read_bytes()))
-    chosen = small_settings(store, tls_client_ca=ca, **made.settings())
-    with pytest.raises(TlsError) as caught, running_server(chosen):
-        pass
-    assert str(blamed) in str(caught.value)
-    assert reason in str(caught.value)
-
-
-def encrypted(key: bytes) -> bytes:
-    return serialization.load_pem_private_key(key, None).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"password"),
-    )
 
 
 @pytest.mark.parametrize(
@@ -509,104 +387,3 @@ def test_name_is_not_cut(authority: trustme.CA, tmp_path: Path) -> None:
     pem = identity.certificate.read_bytes()
     names = access.names_in(pem[: pem.index(b"-----END") + 26])
     assert names == {"embed.example.org\0.evil.example"}
-
-
-@pytest.mark.parametrize("kind", ["ed25519", "p521", "rsa1024", "future"])
-def test_unusable_kind(kind: str, store: Store, authority: trustme.CA, tmp_path: Path) -> None:
-    """Keys that clients of gRPC refuse, and a certificate of the future, are refused at start."""
-    made = issue(tmp_path, authority, "localhost")
-    now = datetime.now(timezone.utc)
-    later = now + timedelta(days=1)
-    key: Any = {
-        "ed25519": ed25519.Ed25519PrivateKey.generate,
-        "p521": lambda: ec.generate_private_key(ec.SECP521R1()),
-        "rsa1024": lambda: rsa.generate_private_key(65537, 1024),  # noqa: S505  # Meant.
-        "future": lambda: ec.generate_private_key(ec.SECP256R1()),
-    }[kind]()
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(later if kind == "future" else now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=2))
-        .sign(key, None if kind == "ed25519" else hashes.SHA256())
-    )
-    made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    made.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    reason = "is not valid before" if kind == "future" else "clients of gRPC do not take"
-    chosen = small_settings(store, **made.settings())
-    with pytest.raises(TlsError, match=reason), running_server(chosen):
-        pass
-
-
-@pytest.mark.parametrize("method", [f"{V1}/Embed", f"{V1}/EmbedStream", f"{V2}/ModelInfer"])
-def test_strangers_hold_no_thread(
-    method: str, token_server: RunningServer, authority: trustme.CA
-) -> None:
-    """Calls without credentials that never send their message are ended, however many."""
-    over = threading.Event()
-
-    def nothing() -> Iterator[bytes]:
-        over.wait()
-        yield b""
-
-    with secure(token_server, authority.cert_pem.bytes()) as channel:
-        stranger = channel.stream_stream(f"/{method}")
-        calls = [stranger(nothing(), timeout=TIMEOUT_S) for _ in range(200)]
-        codes = {each.code() for each in calls}
-        over.set()
-        assert codes == {grpc.StatusCode.UNAUTHENTICATED}
-
-
-def test_open_streams_hold_up_nobody(
-    server: RunningServer, channel: grpc.Channel, faces: list[Face]
-) -> None:
-    """Streams that are left open take no thread from other calls, nor from health."""
-    over = threading.Event()
-
-    def nothing() -> Iterator[bytes]:
-        over.wait()
-        yield b""
-
-    with grpc.insecure_channel(server.address) as own:
-        stream = own.stream_stream(f"/{V1}/EmbedStream")
-        calls = [stream(nothing(), timeout=TIMEOUT_S) for _ in range(150)]
-        check = health_pb2_grpc.HealthStub(channel).Check
-        face = pb.Face(encoded=encode(faces[0]), aligned=pb.Aligned())
-        embed = pb_grpc.FaceEmbeddingServiceStub(channel).Embed
-        assert check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S).status
-        assert embed(pb.EmbedRequest(faces=[face]), timeout=TIMEOUT_S).results
-        for each in calls:
-            each.cancel()
-        over.set()
-
-
-def test_open_calls_hold_up_no_probe(store: Store) -> None:
-    """Calls of the health service that never send their message do not keep probes from answers."""
-    over = threading.Event()
-
-    def nothing() -> Iterator[bytes]:
-        over.wait()
-        yield b""
-
-    settings = small_settings(store, health_address="127.0.0.1:0", detector="none")
-    with running_server(settings) as running:
-        address = f"127.0.0.1:{running.server.health_port}"
-        with grpc.insecure_channel(address) as bad, grpc.insecure_channel(address, OWN) as good:
-            check = bad.stream_unary("/grpc.health.v1.Health/Check")
-            calls = [check.future(nothing(), timeout=TIMEOUT_S) for _ in range(100)]
-            request = health_pb2.HealthCheckRequest()
-            answer = health_pb2_grpc.HealthStub(good).Check(request, timeout=TIMEOUT_S)
-            assert answer.status == health_pb2.HealthCheckResponse.SERVING
-            for each in calls:
-                each.cancel()
-            over.set()
