@@ -5,6 +5,7 @@ OpenCV decodes images.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import cv2
@@ -19,6 +20,8 @@ from face_embedding_server.image_headers import ImageSize, UnreadableImageError
 Image = NDArray[np.uint8]
 Number = TypeVar("Number", np.uint8, np.float32)
 
+# The names of files that it reads.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 DEFAULT_MAX_ENCODED_BYTES = 10 << 20
 DEFAULT_MAX_IMAGE_PIXELS = 50_000_000
 _CHANNELS = 3
@@ -158,3 +161,12 @@ def _unreadable(what: str) -> Refusal:
         f"the image {what}; send the bytes of a whole JPEG, PNG or WebP file",
         "encoded",
     )
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the image files of a folder, by their suffixes, in the order of their names.
+
+    Raises:
+        OSError: if the folder cannot be read.
+    """
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)

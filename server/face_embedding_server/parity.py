@@ -18,10 +18,9 @@ from face_embedding_server.backends import Backend
 from face_embedding_server.embeddings import cosine_similarity
 from face_embedding_server.errors import OperatorError, Refusal
 from face_embedding_server.faces import FaceReader
-from face_embedding_server.images import swap_red_and_blue
+from face_embedding_server.images import image_files, swap_red_and_blue
 
 Embeddings = NDArray[np.float32]
-_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 class ParityInputError(OperatorError):
@@ -123,17 +122,17 @@ def compare(
 
 
 def read_faces(folder: Path, reader: FaceReader) -> list[NamedFace]:
-    """Read the aligned faces, JPEG or PNG, of a folder.
+    """Read the aligned faces, JPEG, PNG or WebP, of a folder.
 
     Raises:
         ParityInputError: if there is none, or one is not an aligned face.
     """
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+        files = image_files(folder)
     except OSError as error:
         raise ParityInputError(f"the folder {folder} cannot be read: {error}") from error
     if not files:
-        raise ParityInputError(f"the folder {folder} holds no JPEG or PNG file")
+        raise ParityInputError(f"the folder {folder} holds no JPEG, PNG or WebP file")
     faces = []
     for file in files:
         try:

@@ -132,7 +132,7 @@ def test_command_on_own_images(
     ("content", "message"),
     [
         (None, "cannot be read"),
-        ({}, "holds no JPEG or PNG"),
+        ({}, "holds no JPEG, PNG or WebP"),
         ({"a.png": b"x"}, "a.png: .* not a JPEG"),
     ],
     ids=["no folder", "empty", "junk"],

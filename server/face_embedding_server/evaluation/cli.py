@@ -27,11 +27,11 @@ from face_embedding_server.evaluation.embedding import Embedder
 from face_embedding_server.evaluation.pairs import Pairs
 from face_embedding_server.evaluation.remote import Remote
 from face_embedding_server.evaluation.report import Scored
+from face_embedding_server.images import image_files
 
 EXIT_NO = 1
 _OF_A_MODEL_HERE = {"store", "backend", "precision", "detector", "detector_model"}
 _OF_A_SERVER = {each.name for each in fields(Remote)} - {"address", "model"}
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 class UsageError(OperatorError):
@@ -247,8 +247,7 @@ def _read_pairs(options: argparse.Namespace) -> Pairs:
 
 def _read_images(folder: Path) -> list[bytes]:
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
-        return [file.read_bytes() for file in files]
+        return [file.read_bytes() for file in image_files(folder)]
     except OSError as error:
         raise UsageError(f"the images in {folder} cannot be read: {error}") from error
 

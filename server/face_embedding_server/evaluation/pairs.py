@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.evaluation import lfw
+from face_embedding_server.images import IMAGE_SUFFIXES
 
-_SUFFIXES = ("", ".jpg", ".jpeg", ".png", ".webp")
+_SUFFIXES = ("", *IMAGE_SUFFIXES)
 _SEED = 0
 _COLUMNS = ("first", "second", "same")
 _LABELS = {"1": True, "true": True, "same": True, "0": False, "false": False, "different": False}
