@@ -49,7 +49,6 @@ stages: setup  ## measure what each stage of a photograph costs
 
 $(STORE)/$(MODEL)/current.json: $(READY)
 	$(BIN)/face-embedding-server models synthesize $(MODEL) --store $(STORE)
-	$(BIN)/face-embedding-server models convert $(MODEL) --store $(STORE)
 
 serve: $(STORE)/$(MODEL)/current.json  ## serve MODEL, a stand-in if there is none, with BACKEND on ADDRESS
 	$(BIN)/face-embedding-server serve --model $(MODEL) --store $(STORE) --backend $(BACKEND) --address $(ADDRESS)

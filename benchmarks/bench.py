@@ -113,7 +113,9 @@ def prepare(store: Store, name: str, precision: str) -> None:
     """Put a stand-in into the store if it has no weights for the model; its speed is the same."""
     if name not in store.names():
         known = manifest.load(name)
-        ir.convert(store.add(known, *synthesis.synthesize(known), "synthetic", "synthesize"))
+        stand_in = store.add(known, *synthesis.synthesize(known), "synthetic", "synthesize")
+        ir.convert(stand_in)
+        store.use(stand_in)
     stored = store.get(name)
     if not stored.ir_folder(precision).exists():
         faces = [face.pixels_bgr for face in sample_faces(112, 112)]

@@ -43,8 +43,7 @@ def main() -> None:
     options = parser.parse_args()
 
     print("1. A stand-in for the published weights, converted to OpenVINO IR")
-    for action in ("synthesize", "convert"):
-        server_command("models", action, MODEL, "--store", str(options.store)).check_returncode()
+    server_command("models", "synthesize", MODEL, "--store", str(options.store)).check_returncode()
 
     print("\n2. The server, as a process of its own")
     command = [sys.executable, "-m", "face_embedding_server", "serve", "--model", MODEL]

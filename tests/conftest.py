@@ -81,9 +81,10 @@ def trained_store(tmp_path_factory: pytest.TempPathFactory, test_data: Path) -> 
     """A store with the trained MobileFaceNet, imported unverified and converted."""
     store = Store(tmp_path_factory.mktemp("trained"))
     source = test_data / "models" / "model-y1-test2"
-    ir.convert(
-        importing.import_model(store, manifest.load(MOBILE), str(source), allow_unverified=True)
-    )
+    known = manifest.load(MOBILE)
+    trained = importing.import_model(store, known, str(source), allow_unverified=True)
+    ir.convert(trained)
+    store.use(trained)
     return store
 
 

@@ -42,7 +42,9 @@ class Golden:
 
 def add_stand_in(store: Store, name: str) -> None:
     known = manifest.load(name)
-    ir.convert(store.add(known, *synthesis.synthesize(known), "synthetic", "synthesize"))
+    stand_in = store.add(known, *synthesis.synthesize(known), "synthetic", "synthesize")
+    ir.convert(stand_in)
+    store.use(stand_in)
 
 
 @dataclass(frozen=True)

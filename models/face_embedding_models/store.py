@@ -173,15 +173,7 @@ class Store:
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{self._current_file(name)} is damaged: {error!r}") from error
-        record = sealed.read_record(folder / _CHECKPOINT_FOLDER)
-        try:
-            origin: Origin = record["origin"]
-            if origin not in ORIGIN_NOTES:
-                raise KeyError(origin)
-            return StoredModel(known, folder, record["weights_sha256"], origin, record["source"])
-        except KeyError as error:
-            path = folder / _CHECKPOINT_FOLDER / sealed.RECORD_FILE
-            raise StoreError(f"{path} is damaged: it lacks or does not know {error}") from error
+        return _stored(known, folder)
 
     def add(
         self,
@@ -191,7 +183,10 @@ class Store:
         origin: Origin,
         source: str,
     ) -> StoredModel:
-        """Put a checkpoint into the store and make it the model's current one.
+        """Put a checkpoint into the store, beside the one that is in use.
+
+        Returns:
+            The model with these weights, to be converted and then to be used; see `use`.
 
         Raises:
             CheckpointError: if it is malformed or has not the output of the manifest.
@@ -209,12 +204,31 @@ class Store:
 
         record = {"weights_sha256": digest, "origin": origin, "source": source}
         sealed.write(folder / _CHECKPOINT_FOLDER, fill, record)
-        text = json.dumps({"checkpoint": folder.name}) + "\n"
-        sealed.write_text(self._current_file(known.name), text)
-        return self.get(known.name)
+        return _stored(known, folder)
+
+    def use(self, model: StoredModel) -> None:
+        """Make weights that were added the ones that `get` returns.
+
+        Raises:
+            StoreError: if the store cannot be written.
+        """
+        text = json.dumps({"checkpoint": model.folder.name}) + "\n"
+        sealed.write_text(self._current_file(model.manifest.name), text)
 
     def _current_file(self, name: str) -> Path:
         return self.root / name / _CURRENT_FILE
+
+
+def _stored(known: Manifest, folder: Path) -> StoredModel:
+    record = sealed.read_record(folder / _CHECKPOINT_FOLDER)
+    try:
+        origin: Origin = record["origin"]
+        if origin not in ORIGIN_NOTES:
+            raise KeyError(origin)
+        return StoredModel(known, folder, record["weights_sha256"], origin, record["source"])
+    except KeyError as error:
+        path = folder / _CHECKPOINT_FOLDER / sealed.RECORD_FILE
+        raise StoreError(f"{path} is damaged: it lacks or does not know {error}") from error
 
 
 def default_root() -> Path:

@@ -34,15 +34,17 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
     add("list", _list, "list the models that are known, and what the store has", named=False)
     add("show", _show, "show what is known of a model")
-    importer = add("import", _import, "import weights from a folder, a zip archive or an address")
+    importer = add(
+        "import", _import, "import weights from a folder, a zip or an address, and convert them"
+    )
     importer.add_argument("source", help="path or http(s) address", metavar="PATH_OR_URL")
     importer.add_argument(
         "--allow-unverified",
         action="store_true",
         help="take weights that are not proven to be the published ones",
     )
-    add("synthesize", _synthesize, "make a stand-in with made-up weights")
-    add("convert", _convert, "convert the weights in the store to OpenVINO IR")
+    add("synthesize", _synthesize, "make a stand-in with made-up weights, and convert it")
+    add("convert", _convert, "convert the weights in the store to OpenVINO IR again")
     quantizer = add("quantize", _quantize, "make an int8 IR from the f32 one")
     _add_drift_options(quantizer, "a folder of aligned faces to calibrate with")
     drifter = add("drift", _drift, "measure how far a precision is from f32, and keep it")
@@ -94,22 +96,28 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
+    store = _store(options)
     stored = importing.import_model(
-        _store(options),
+        store,
         manifest.load(options.name),
         options.source,
         allow_unverified=options.allow_unverified,
     )
-    _print(_facts_of_weights(stored), options)
-    return 0
+    return _put_to_use(store, stored, options)
 
 
 def _synthesize(options: argparse.Namespace) -> int:
     known = manifest.load(options.name)
-    files = synthesis.synthesize(known)
-    _print(
-        _facts_of_weights(_store(options).add(known, *files, "synthetic", "synthesize")), options
-    )
+    store = _store(options)
+    stored = store.add(known, *synthesis.synthesize(known), "synthetic", "synthesize")
+    return _put_to_use(store, stored, options)
+
+
+def _put_to_use(store: Store, stored: StoredModel, options: argparse.Namespace) -> int:
+    """Convert weights, and only then let servers see them."""
+    ir.convert(stored)
+    store.use(stored)
+    _print(_facts_of_weights(stored), options)
     return 0
 
 

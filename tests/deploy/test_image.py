@@ -133,7 +133,7 @@ def test_compose_waits_for_the_server_to_stop() -> None:
 def test_compose_stand_in_is_of_the_served_model() -> None:
     """The stand-in that is made is of the model that is served, in the same volume."""
     made, served = (COMPOSE["services"][name] for name in ("stand-in", "server"))
-    assert made["environment"]["MODEL"] == served["environment"]["FACE_EMBEDDING_MODEL"]
+    assert made["command"][-1] == served["environment"]["FACE_EMBEDDING_MODEL"]
     assert made["volumes"] == ["models:/models"]
     assert "models:/models:ro" in served["volumes"]
 

@@ -28,7 +28,9 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def model(store: Store) -> StoredModel:
-    return store.add(KNOWN, SYMBOL, weights(1), "unverified", "somewhere")
+    added = store.add(KNOWN, SYMBOL, weights(1), "unverified", "somewhere")
+    store.use(added)
+    return added
 
 
 def test_model_is_found(store: Store, model: StoredModel) -> None:
@@ -59,9 +61,16 @@ def test_digest(model: StoredModel) -> None:
     assert (model.weights_sha256, model.embedding_space) == (digest, space)
 
 
+def test_added_weights(store: Store, model: StoredModel) -> None:
+    """Weights that are added are not in use yet."""
+    store.add(KNOWN, SYMBOL, weights(2), "unverified", "elsewhere")
+    assert store.get(NAME) == model
+
+
 def test_newer_weights(store: Store, model: StoredModel) -> None:
-    """Weights that are added later become current, and the others stay."""
+    """Other weights can be put to use, and the ones before stay in the store."""
     newer = store.add(KNOWN, SYMBOL, weights(2), "unverified", "elsewhere")
+    store.use(newer)
     assert (store.get(NAME), model.read_checkpoint_files()[1]) == (newer, weights(1))
 
 
@@ -141,8 +150,8 @@ def test_unwritable_current(store: Store) -> None:
     """A note of the current checkpoint that cannot be written leaves no temporary file."""
     (store.root / NAME / "current.json").mkdir(parents=True)
     with pytest.raises(StoreError, match=r"cannot write .*current\.json"):
-        store.add(KNOWN, SYMBOL, weights(1), "unverified", "x")
-    assert not list(store.root.rglob("tmp*"))
+        store.use(store.add(KNOWN, SYMBOL, weights(1), "unverified", "x"))
+    assert not list(store.root.rglob(".pending*"))
 
 
 def test_default_root() -> None:

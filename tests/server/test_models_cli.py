@@ -9,7 +9,7 @@ import pytest
 from face_embedding_client import FaceEmbeddingClient
 from face_embedding_models import checkpoint, manifest, params, symbol
 from face_embedding_models.sample_faces import sample_faces
-from face_embedding_models.store import Store
+from face_embedding_models.store import IR_WEIGHTS_FILE, Store
 from face_embedding_models.symbol import Node
 from face_embedding_server import cli
 from support import MOBILE, RESNET34, encode, needs_bf16, running_server, small_settings
@@ -39,7 +39,6 @@ def test_show(run: Any) -> None:
     """`show` tells the manifest, and of a converted model its origin, size and work."""
     assert json.loads(run("show", MOBILE, "--json")[1])["origin"] is None
     assert run("synthesize", MOBILE)[0] == 0
-    assert run("convert", MOBILE)[0] == 0
     facts = json.loads(run("show", MOBILE, "--json")[1])
     assert facts["origin"] == "synthetic"
     assert (facts["mparams"], facts["gflops"]) == (0.993, 0.448)
@@ -63,6 +62,16 @@ def test_unknown_model(run: Any) -> None:
     assert "did you mean 'face-recognition-resnet" in err
 
 
+def test_convert_again(run: Any, tmp_path: Path) -> None:
+    """`convert` makes an IR that was damaged anew."""
+    run("synthesize", MOBILE)
+    weights = Store(tmp_path).get(MOBILE).ir_folder("f32") / IR_WEIGHTS_FILE
+    before = weights.read_bytes()
+    weights.write_bytes(b"")
+    assert run("convert", MOBILE)[0] == 0
+    assert weights.read_bytes() == before
+
+
 def test_convert_without_weights(run: Any) -> None:
     """Converting what is not there says how to get it."""
     assert "models import" in run("convert", MOBILE)[2]
@@ -77,7 +86,6 @@ def test_quantize(run: Any, tmp_path: Path) -> None:
         for flip, pixels in enumerate((face.pixels_bgr, face.pixels_bgr[:, ::-1])):
             (faces / f"{number}{flip}.png").write_bytes(encode(pixels))
     run("synthesize", MOBILE)
-    run("convert", MOBILE)
     status, out, _ = run("quantize", MOBILE, "--images", str(faces), "--json")
     drift = json.loads(out)
     assert (status, drift["precision"], drift["faces"], drift["pairs"]) == (0, "int8", 12, 66)
@@ -100,7 +108,6 @@ def test_drift(run: Any, tmp_path: Path) -> None:
     for number, face in enumerate(sample_faces(112, 112)):
         (faces / f"{number}.png").write_bytes(encode(face.pixels_bgr))
     run("synthesize", MOBILE)
-    run("convert", MOBILE)
     command = ("drift", MOBILE, "--precision", "bf16", "--images", str(faces), "--json")
     status, out, _ = run(*command)
     measured = json.loads(out)
@@ -114,14 +121,15 @@ def test_quantize_with_too_few_faces(run: Any, tmp_path: Path) -> None:
     faces.mkdir()
     (faces / "a.png").write_bytes(encode(sample_faces(112, 112)[0].pixels_bgr))
     run("synthesize", MOBILE)
-    run("convert", MOBILE)
     status, _, err = run("quantize", MOBILE, "--images", str(faces))
     assert status == 2
     assert "1 faces are too few" in err
 
 
 def test_unknown_operator(run: Any, tmp_path: Path, store: Store) -> None:
-    """A network with an unknown operator is imported and not converted; the node is named."""
+    """A network with an unknown operator is not put to use; the node is named."""
+    run("synthesize", MOBILE)
+    before = run("show", MOBILE)
     stored = store.get(MOBILE).read_checkpoint()
     nodes = [
         Node("Mystery", node.name, node.inputs, node.attributes) if node.name == "_plus3" else node
@@ -134,10 +142,10 @@ def test_unknown_operator(run: Any, tmp_path: Path, store: Store) -> None:
     _, weights = store.get(MOBILE).read_checkpoint_files()
     assert params.dump(params.parse(weights)) == weights
     (folder / checkpoint.PARAMS_FILE).write_bytes(weights)
-    assert run("import", MOBILE, str(folder), "--allow-unverified")[0] == 0
-    status, _, err = run("convert", MOBILE)
+    status, _, err = run("import", MOBILE, str(folder), "--allow-unverified")
     assert status == 2
     assert "operator Mystery '_plus3' is not supported" in err
+    assert run("show", MOBILE) == before
 
 
 def test_corrupt_checkpoint(run: Any, tmp_path: Path, store: Store) -> None:

@@ -222,7 +222,8 @@ def test_not_converted(tmp_path: Path, store: Store, capsys: pytest.CaptureFixtu
     """Weights without IR cannot be served by OpenVINO; the error says how to make it."""
     symbol_bytes, params_bytes = store.get(MOBILE).read_checkpoint_files()
     other = Store(tmp_path)
-    other.add(store.get(MOBILE).manifest, symbol_bytes, params_bytes, "synthetic", "test")
+    known = store.get(MOBILE).manifest
+    other.use(other.add(known, symbol_bytes, params_bytes, "synthetic", "test"))
     arguments = ["serve", "--model", MOBILE, "--store", str(tmp_path), "--address", "127.0.0.1:0"]
     assert f"models convert {MOBILE}" in failure(capsys, *arguments)
 
@@ -231,7 +232,8 @@ def _reimported(store: Store, tmp_path: Path, name: str, change: tuple[str, str]
     """Import the stand-in of `store` under a name, with one text of its symbol changed."""
     symbol_bytes, params_bytes = store.get(MOBILE).read_checkpoint_files()
     changed = symbol_bytes.decode().replace(*change, 1).encode()
-    Store(tmp_path).add(manifest.load(name), changed, params_bytes, "unverified", "test")
+    other = Store(tmp_path)
+    other.use(other.add(manifest.load(name), changed, params_bytes, "unverified", "test"))
     return tmp_path
 
 

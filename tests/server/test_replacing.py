@@ -69,7 +69,9 @@ def add_resnet34(store: Store, source: Store) -> None:
 
 def use(store: Store, version: Checkpoint) -> str:
     """Make a checkpoint the one in use, and return its version."""
-    return store.add(manifest.load(MOBILE), *version, "synthetic", "test").version
+    stored = store.add(manifest.load(MOBILE), *version, "synthetic", "test")
+    store.use(stored)
+    return stored.version
 
 
 # Each makes the model in use one that cannot be served.
@@ -329,7 +331,7 @@ def test_not_added_unasked(own_store: Store, resnet34_store: Store) -> None:
 def test_unusable_other_is_left_out(own_store: Store) -> None:
     """A model that was only found in the store keeps nobody from being served."""
     known = manifest.load(RESNET34)
-    own_store.add(known, *synthesis.synthesize(known), "synthetic", "not converted")
+    own_store.use(own_store.add(known, *synthesis.synthesize(known), "synthetic", "no IR"))
     settings = small_settings(own_store, model=f"{MOBILE},*")
     with running_server(settings) as running, FaceEmbeddingClient(running.address) as client:
         assert client.model_info().served_models == (MOBILE,)
