@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from face_embedding_models.errors import StoreError
 
 RECORD_FILE = "record.json"
 _PENDING_PREFIX = ".pending-"
+# By then whoever wrote it was killed: the largest network is written in seconds.
+_ABANDONED_AFTER_S = 3600
 
 
 def write(target: Path, fill: Callable[[Path], None], record: Mapping[str, Any]) -> None:
@@ -33,6 +36,7 @@ def write(target: Path, fill: Callable[[Path], None], record: Mapping[str, Any])
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target.parent)
         pending = Path(tempfile.mkdtemp(prefix=_PENDING_PREFIX, dir=target.parent))
     except OSError as error:
         raise StoreError(f"cannot write to the store: {error}") from error
@@ -107,6 +111,15 @@ def _rename_over(source: Path, target: Path) -> None:
         target.rename(aside / target.name)
     source.rename(target)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes were writing."""
+    for left in folder.glob(f"{_PENDING_PREFIX}*/"):
+        # Another process may be done with it by now.
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

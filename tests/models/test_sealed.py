@@ -1,6 +1,8 @@
 """Folders that appear whole or not at all."""
 
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +46,18 @@ def test_replacement(folder: Path) -> None:
     sealed.write(folder, put("second"), {})
     left = [path.name for path in folder.parent.iterdir()]
     assert (sealed.read_file(folder, "a.txt"), left) == (b"second", ["sealed"])
+
+
+@pytest.mark.parametrize(("age_s", "stays"), [(7200, False), (60, True)])
+def test_pending_of_a_killed_process(folder: Path, age_s: float, stays: bool) -> None:
+    """What a killed process was writing is removed; what may still be written is not."""
+    left = folder.parent / ".pending-left"
+    left.mkdir()
+    (left / "model.bin").write_text("a part")
+    changed = time.time() - age_s
+    os.utime(left, (changed, changed))
+    sealed.write(folder, put("second"), {})
+    assert left.exists() == stays
 
 
 @pytest.mark.parametrize(
