@@ -145,10 +145,7 @@ class FaceEmbeddingService:
         """Compare two faces."""
         model = self._host.get(request.model)
         decide = _criterion(model, request)
-        first, second = (
-            self._side(model, side, name)
-            for name, side in (("first", request.first), ("second", request.second))
-        )
+        first, second = self._sides(model, first=request.first, second=request.second)
         similarity = cosine_similarity(first.vector, second.vector)
         response = decide(similarity)
         response.cosine_similarity = similarity
@@ -162,24 +159,18 @@ class FaceEmbeddingService:
                 side.CopyFrom(prepared)
         return response
 
-    def _side(self, model: ServedModel, side: pb.CompareSide, field: str) -> "_Side":
-        """Return the embedding of one side of a comparison."""
-        kind = side.WhichOneof("side")
-        try:
-            if kind == "face":
-                if side.face.detect.selection == pb.FACE_SELECTION_ALL:
-                    raise Refusal(
-                        pb.ERROR_REASON_FACE_SELECTION,
-                        "a comparison is of two faces: ask for the only one or the largest",
-                        "detect.selection",
-                    )
-                (face,) = self._workers.run(is_photograph(side.face), model.embed, side.face)
-                return _Side(face.raw, pb.PreparedFace(**_preparation(face)))
-            if kind == "embedding":
-                return _Side(model.space.vector(side.embedding))
-            raise Refusal(pb.ERROR_REASON_FIELD_MISSING, "give a face or an embedding")
-        except Refusal as refusal:
-            raise refusal.within(f"{field}.{kind}" if kind else field) from refusal
+    def _sides(self, model: ServedModel, **sides: pb.CompareSide) -> list["_Side"]:
+        """Return both sides of a comparison; two photographs are prepared at the same time."""
+        if all(is_photograph(side.face) for side in sides.values()):
+            waiting = [
+                self._workers.submit(True, _side, model, side, field)
+                for field, side in sides.items()
+            ]
+            return [each.result() for each in waiting]
+        return [
+            self._workers.run(is_photograph(side.face), _side, model, side, field)
+            for field, side in sides.items()
+        ]
 
     def _detect(self, request: pb.DetectRequest) -> pb.DetectResponse:
         """Find faces."""
@@ -262,6 +253,26 @@ class _Side:
 
     vector: Vector
     prepared: pb.PreparedFace | None = None
+
+
+def _side(model: ServedModel, side: pb.CompareSide, field: str) -> _Side:
+    """Return the embedding of one side of a comparison."""
+    kind = side.WhichOneof("side")
+    try:
+        if kind == "face":
+            if side.face.detect.selection == pb.FACE_SELECTION_ALL:
+                raise Refusal(
+                    pb.ERROR_REASON_FACE_SELECTION,
+                    "a comparison is of two faces: ask for the only one or the largest",
+                    "detect.selection",
+                )
+            (face,) = model.embed(side.face)
+            return _Side(face.raw, pb.PreparedFace(**_preparation(face)))
+        if kind == "embedding":
+            return _Side(model.space.vector(side.embedding))
+        raise Refusal(pb.ERROR_REASON_FIELD_MISSING, "give a face or an embedding")
+    except Refusal as refusal:
+        raise refusal.within(f"{field}.{kind}" if kind else field) from refusal
 
 
 def _criterion(
