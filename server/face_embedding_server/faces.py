@@ -12,6 +12,7 @@ from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_models.manifest import Input
 from face_embedding_server import alignment, detectors
 from face_embedding_server.alignment import Points
+from face_embedding_server.backends import Pixels
 from face_embedding_server.detectors import Detection, Detector
 from face_embedding_server.errors import Refusal
 from face_embedding_server.image_headers import ImageSize
@@ -30,12 +31,12 @@ class PreparedFace:
     """An aligned face and where it comes from.
 
     Args:
-        pixels_bgr: uint8 HWC BGR, of the network's input size.
+        pixels_bgr: HWC BGR, 0 to 255, of the network's input size.
         landmarks: `[5, 2]` in the photograph; None if the face came aligned.
         detection: what the detector found; None if it was not asked.
     """
 
-    pixels_bgr: Image
+    pixels_bgr: Pixels
     landmarks: Points | None = None
     detection: Detection | None = None
 

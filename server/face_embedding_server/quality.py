@@ -13,11 +13,13 @@ import numpy as np
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_server.alignment import TEMPLATE, Points, similarity_transform
+from face_embedding_server.backends import Pixels
 from face_embedding_server.images import Image
 
 # The part of an aligned face that shows no background, as shares of height and width.
 _TOP, _BOTTOM, _LEFT, _RIGHT = 0.14, 0.96, 0.11, 0.89
 _BLUR_PIXELS = 3
+_PREFIX = "WARNING_REASON_"
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,12 @@ _CHANNEL_ORDER = _Range(pb.WARNING_REASON_CHANNEL_ORDER, low=-20)
 
 
 def warnings(
-    face_bgr: Image, landmarks: Points | None, norm: float, min_norm: float | None
+    face_bgr: Pixels, landmarks: Points | None, norm: float, min_norm: float | None
 ) -> list[pb.Warning]:
     """Return what makes an embedding less trustworthy.
 
     Args:
-        face_bgr: the aligned face, uint8 HWC BGR.
+        face_bgr: the aligned face, HWC BGR, 0 to 255.
         landmarks: `[5, 2]` in the photograph; None if the face came aligned.
         norm: the norm of the raw embedding.
         min_norm: the least norm of a face's embedding; None if it is not known.
@@ -74,6 +76,11 @@ def warnings(
         for limits, measure in _OF_LANDMARKS:
             found += limits.check(measure(landmarks))
     return found
+
+
+def reason_name(warning: pb.Warning) -> str:
+    """Return the name of a warning's reason without the prefix that all share."""
+    return pb.WarningReason.Name(warning.reason).removeprefix(_PREFIX)
 
 
 def _detail(grey: Image, deviation: float) -> float:

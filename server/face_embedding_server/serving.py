@@ -11,7 +11,7 @@ from face_embedding_models.precision import GOLDEN_MIN_COSINE, REFERENCE
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import ORIGIN_NOTES, StoredModel
 from face_embedding_server import backends, parity, quality
-from face_embedding_server.backends import Backend, BackendError, Pixels
+from face_embedding_server.backends import Backend, BackendError
 from face_embedding_server.calibration import (
     Calibration,
     OperatingPoint,
@@ -68,30 +68,20 @@ class ServedModel:
         Raises:
             Refusal: if the face cannot be embedded.
         """
-        return [self._embed(prepared) for prepared in self.reader.read(face)]
+        return [self.embed_prepared(prepared) for prepared in self.reader.read(face)]
 
-    def embed_pixels(self, face_bgr: Pixels) -> tuple[Vector, float]:
+    def embed_prepared(self, face: PreparedFace) -> EmbeddedFace:
         """Embed an aligned face.
-
-        Args:
-            face_bgr: `[height, width, 3]`, BGR, 0 to 255, of the model's input size.
-
-        Returns:
-            The raw embedding, float32 `[size]`, and its norm.
 
         Raises:
             ArithmeticError: if it cannot be normalized, which no working network gives rise to.
         """
         with current.stage(current.INFER):
-            raw = self.backend.embed(face_bgr)
+            raw = self.backend.embed(face.pixels_bgr)
         norm = float(np.linalg.norm(raw))
         if not 0 < norm < np.inf:
             raise ArithmeticError(f"the network gave an embedding of norm {norm}")
         current.embedded(self.info.name, norm)
-        return raw, norm
-
-    def _embed(self, face: PreparedFace) -> EmbeddedFace:
-        raw, norm = self.embed_pixels(face.pixels_bgr)
         found = quality.warnings(face.pixels_bgr, face.landmarks, norm, self.min_norm)
         return EmbeddedFace(raw, norm, face.detection, found)
 

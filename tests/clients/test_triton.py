@@ -91,6 +91,17 @@ def test_stream(answers: dict[str, Any], expected: list[Embedding]) -> None:
     assert "[n, 112, 112, 3]" in refused["error"]
 
 
+@pytest.mark.parametrize("case", ["warned faces", "warned planes"])
+def test_warnings(case: str, answers: dict[str, Any]) -> None:
+    """Each face has its warnings, as pixels of either type."""
+    assert json.loads(answers[case]["parameters"]["warnings"]) == [[], ["CHANNEL_ORDER"]]
+
+
+def test_no_warnings(answers: dict[str, Any]) -> None:
+    """Without a warning there is no such parameter."""
+    assert answers["two"]["parameters"] == {}
+
+
 def test_model_ready(answers: dict[str, Any]) -> None:
     """The served model is ready, and one that is not served is not."""
     assert answers["ready"] == [True, False]

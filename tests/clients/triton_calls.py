@@ -18,6 +18,8 @@ TIMEOUT_S = 60
 _address, MODEL, _file = sys.argv[1:]
 IMAGE = Path(_file).read_bytes()
 FACE = cv2.imdecode(np.frombuffer(IMAGE, np.uint8), cv2.IMREAD_COLOR)
+# As bluish as a face whose red and blue are swapped.
+BLUE = (FACE // (1, 1, 3)).astype(np.uint8)
 CLIENT = triton.InferenceServerClient(_address)
 
 
@@ -27,6 +29,10 @@ def tensor(name: str, values: Any, datatype: str = "UINT8") -> triton.InferInput
 
 def faces(*faces: Any) -> triton.InferInput:
     return tensor("face", np.stack(faces))
+
+
+def planes(*faces: Any) -> triton.InferInput:
+    return tensor("data", np.stack(faces).transpose(0, 3, 1, 2).astype(np.float32), "FP32")
 
 
 def images(*images: bytes) -> triton.InferInput:
@@ -44,6 +50,7 @@ def described(result: triton.InferResult) -> dict[str, Any]:
         "id": answer.id,
         "model": answer.model_name,
         "version": answer.model_version,
+        "parameters": {name: each.string_param for name, each in answer.parameters.items()},
         "outputs": {
             output.name: {
                 "datatype": output.datatype,
@@ -74,6 +81,8 @@ CASES: dict[str, Callable[[], Any]] = {
         faces(FACE), model_version=CLIENT.get_model_metadata(MODEL).versions[0]
     ),
     "raw": lambda: infer(faces(FACE), outputs=[triton.InferRequestedOutput("pre_fc1")]),
+    "warned faces": lambda: infer(faces(FACE, BLUE)),
+    "warned planes": lambda: infer(planes(FACE, BLUE)),
     "stream": stream,
     "ready": lambda: [CLIENT.is_model_ready(name) for name in (MODEL, "nobody")],
     "no input": infer,

@@ -290,7 +290,7 @@ def test_fault(faults: dict[logs.Format, str]) -> None:
     for fields in failed:
         assert fields["level"] == "error"
         assert "Traceback (most recent call last)" in fields["exception"]
-        assert "embed_pixels" in fields["exception"]
+        assert "embed_prepared" in fields["exception"]
     (ended,) = (each for each in lines if each.get("code") == "INTERNAL")
     assert (ended["event"], ended["level"]) == ("call ended", "error")
 
@@ -300,7 +300,7 @@ def test_fault_as_text(faults: dict[logs.Format, str]) -> None:
     log = faults["text"]
     assert re.search(r"\[error +\] a request failed +.*request_id=call\n", log)
     assert "Traceback (most recent call last)" in log
-    assert "embed_pixels" in log
+    assert "embed_prepared" in log
     assert "\x1b" not in log
 
 

@@ -30,8 +30,7 @@ def warned(
     face: Image, landmarks: Points | None = None, norm: float = GOOD_NORM
 ) -> dict[str, pb.Warning]:
     found = quality.warnings(face, landmarks, norm, MIN_NORM)
-    names = [pb.WarningReason.Name(each.reason).removeprefix("WARNING_REASON_") for each in found]
-    return dict(zip(names, found, strict=True))
+    return {quality.reason_name(each): each for each in found}
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,24 @@
 """From the request of the Open Inference Protocol to faces, and from embeddings to its answer."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_server.embeddings import Vector
+from face_embedding_server import quality
 from face_embedding_server.errors import Refusal
-from face_embedding_server.faces import is_photograph
+from face_embedding_server.faces import PreparedFace, is_photograph
 from face_embedding_server.image_headers import ImageSize
 from face_embedding_server.open_inference import tensors
 from face_embedding_server.open_inference.tensors import refusal
-from face_embedding_server.serving import ServedModel
+from face_embedding_server.serving import EmbeddedFace, ServedModel
 
 RAW_OUTPUT, NORMALIZED_OUTPUT = OUTPUTS = ("pre_fc1", "embedding")
+_WARNINGS = "warnings"
 _CHANNELS = 3
 _MAX_VALUE = 255
 _CHANNEL_ORDERS = {"BGR": pb.CHANNEL_ORDER_BGR, "RGB": pb.CHANNEL_ORDER_RGB}
@@ -32,8 +33,6 @@ _IGNORED_PARAMETERS = frozenset(
 )
 _IGNORED_INPUT_PARAMETERS = frozenset({"binary_data_size"})
 
-Embedded: TypeAlias = tuple[Vector, float]
-
 
 @dataclass(frozen=True)
 class Job:
@@ -41,11 +40,11 @@ class Job:
 
     Args:
         photograph: whether it has to be found or aligned.
-        embed: gives its raw embedding, float32 `[size]`, and its norm.
+        embed: embeds it.
     """
 
     photograph: bool
-    embed: Callable[[], Embedded]
+    embed: Callable[[], EmbeddedFace]
 
 
 @dataclass(frozen=True)
@@ -101,16 +100,23 @@ def jobs(request: oip.ModelInferRequest, model: ServedModel, max_faces: int) -> 
 def add_outputs(
     response: oip.ModelInferResponse,
     names: Sequence[str],
-    embedded: Sequence[Embedded],
+    embedded: Sequence[EmbeddedFace],
     *,
     raw: bool,
 ) -> None:
     """Put the outputs of these names into an answer, raw or typed."""
-    vectors = np.stack([vector for vector, _ in embedded])
-    norms = np.array([[norm] for _, norm in embedded], np.float32)
+    vectors = np.stack([each.raw for each in embedded])
+    norms = np.array([[each.norm] for each in embedded], np.float32)
     values = {RAW_OUTPUT: vectors, NORMALIZED_OUTPUT: vectors / norms}
     for name in names:
         tensors.add(response, name, values[name], raw=raw)
+
+
+def add_warnings(response: oip.ModelInferResponse, embedded: Sequence[EmbeddedFace]) -> None:
+    """Put the reasons of the warnings of each face into an answer, if there are any."""
+    if any(each.warnings for each in embedded):
+        reasons = [[quality.reason_name(found) for found in each.warnings] for each in embedded]
+        response.parameters[_WARNINGS].string_param = json.dumps(reasons)
 
 
 def wanted_outputs(request: oip.ModelInferRequest) -> Sequence[str]:
@@ -196,15 +202,15 @@ def _choice(request: oip.ModelInferRequest, wanted: Input) -> str:
 
 
 def _of_message(face: pb.Face, model: ServedModel) -> Job:
-    def embed() -> Embedded:
+    def embed() -> EmbeddedFace:
         (embedded,) = model.embed(face)
-        return embedded.raw, embedded.norm
+        return embedded
 
     return Job(is_photograph(face), embed)
 
 
 def _of_pixels(face_bgr: NDArray[np.float32], model: ServedModel) -> Job:
-    return Job(False, lambda: model.embed_pixels(face_bgr))
+    return Job(False, lambda: model.embed_prepared(PreparedFace(face_bgr)))
 
 
 def _encoded(data: bytes, preparation: str) -> pb.Face:

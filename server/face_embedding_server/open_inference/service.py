@@ -13,7 +13,8 @@ from face_embedding_server.calls import Calls
 from face_embedding_server.errors import Refusal
 from face_embedding_server.hosting import ModelHost
 from face_embedding_server.open_inference import faces
-from face_embedding_server.open_inference.faces import OUTPUTS, Embedded, Job
+from face_embedding_server.open_inference.faces import OUTPUTS, Job
+from face_embedding_server.serving import EmbeddedFace
 from face_embedding_server.settings import Settings
 from face_embedding_server.telemetry import current
 from face_embedding_server.workers import Workers
@@ -101,9 +102,10 @@ class InferenceService:
                 model_name=model.info.name, model_version=model.version, id=request.id
             )
             faces.add_outputs(response, outputs, embedded, raw=bool(request.raw_input_contents))
+            faces.add_warnings(response, embedded)
         return response
 
-    def _embed(self, jobs: list[Job]) -> list[Embedded]:
+    def _embed(self, jobs: list[Job]) -> list[EmbeddedFace]:
         if len(jobs) == 1:
             (job,) = jobs
             return [_of_face(0, functools.partial(self._workers.run, job.photograph, job.embed))]
@@ -126,7 +128,7 @@ class InferenceService:
             yield response
 
 
-def _of_face(index: int, embed: Callable[[], Embedded]) -> Embedded:
+def _of_face(index: int, embed: Callable[[], EmbeddedFace]) -> EmbeddedFace:
     """Return the embedding of one face; its refusal names the face."""
     try:
         return embed()
