@@ -5,7 +5,7 @@ contract like any other mistake. A refusal or a fault becomes the status of the 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import NoReturn, TypeVar
 
@@ -48,6 +48,17 @@ def unary(
 def serialize(message: Message) -> bytes:
     """Return a message as bytes."""
     return message.SerializeToString()
+
+
+def only(data: Iterator[bytes]) -> bytes:
+    """Return the only message of a call.
+
+    Raises:
+        Refusal: if there is none.
+    """
+    for message in data:
+        return message
+    raise Refusal(pb.ERROR_REASON_MALFORMED, "the call has no message")
 
 
 def parse(kind: type[Request], data: bytes) -> Request:

@@ -4,8 +4,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import grpc
+
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_server.errors import Refusal
+
+# A caller who does not send, or not take, a message of a few bytes for so long has left.
+PATIENCE_S = 5.0
 
 
 class Calls:
@@ -66,3 +71,15 @@ class Calls:
 def stopping() -> Refusal:
     """Return the refusal of a server that is stopping."""
     return Refusal(pb.ERROR_REASON_STOPPING, "the server is stopping; try another one")
+
+
+@contextmanager
+def cut_off_after(patience_s: float, context: grpc.ServicerContext) -> Iterator[None]:
+    """End a call if the block, which waits for its caller, takes longer."""
+    timer = threading.Timer(patience_s, context.cancel)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

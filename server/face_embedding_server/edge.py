@@ -19,7 +19,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_server import answering
+from face_embedding_server import answering, calls, health
 from face_embedding_server.access import Access, Permission, permissions_of
 from face_embedding_server.errors import Refusal
 from face_embedding_server.telemetry import current
@@ -31,7 +31,8 @@ REQUEST_ID_KEY = "x-request-id"
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _MADE_ID_BYTES = 8
 _MS = 1000
-_HEALTH_PREFIX = "/grpc.health.v1.Health/"
+# Health has threads of its own, and is neither counted nor logged: probes ask all the time.
+_HEALTH_PREFIX = f"/{health.NAME}/"
 # What is not here is a mistake of the caller, or of nobody.
 _LEVELS = {
     grpc.StatusCode.OK: logging.DEBUG,
@@ -44,10 +45,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pools:
-    """Threads beside those of the server: for calls that answer with a stream, and for health."""
+    """Threads beside those of the server.
+
+    Args:
+        streams: for calls that answer with a stream.
+        open: for calls that need no permission.
+    """
 
     streams: ThreadPoolExecutor
-    health: ThreadPoolExecutor
+    open: ThreadPoolExecutor
 
 
 class Edge(grpc.ServerInterceptor):
@@ -86,28 +92,10 @@ class Edge(grpc.ServerInterceptor):
         if handler is None:
             self._metrics.call_unknown()
             return None
-        wrap = self._wrap_health if method.startswith(_HEALTH_PREFIX) else self._wrap
-        wrapped = self._wrapped[method] = wrap(method.removeprefix("/"), handler)
+        if method.startswith(_HEALTH_PREFIX):
+            return handler
+        wrapped = self._wrapped[method] = self._wrap(method.removeprefix("/"), handler)
         return wrapped
-
-    def _wrap_health(self, _: str, handler: Any) -> Any:
-        """Return a handler of the health service in threads of its own.
-
-        Anyone may ask for health at any time, and is answered while all other threads are busy.
-        """
-
-        def behave(*arguments: Any) -> Any:
-            return (handler.unary_unary or handler.unary_stream)(*arguments)
-
-        behave.experimental_thread_pool = self._pools.health  # type: ignore[attr-defined]  # gRPC's.
-        # What watches health holds no thread: it is given a function to answer with.
-        behave.experimental_non_blocking = handler.response_streaming  # type: ignore[attr-defined]
-        make = (
-            grpc.unary_stream_rpc_method_handler
-            if handler.response_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-        return make(behave, handler.request_deserializer, handler.response_serializer)
 
     def _wrap(self, method: str, handler: Any) -> Any:
         """Return a handler that takes a stream of bytes and does the same within a call.
@@ -118,7 +106,7 @@ class Edge(grpc.ServerInterceptor):
         """
         permissions = permissions_of(method)
         parse = functools.partial(_parsed, handler.request_deserializer)
-        take = (lambda data: map(parse, data)) if handler.request_streaming else _only(parse)
+        take = functools.partial(map, parse) if handler.request_streaming else _only(parse)
         if handler.response_streaming:
             answer_all = handler.stream_stream or handler.unary_stream
 
@@ -137,8 +125,14 @@ class Edge(grpc.ServerInterceptor):
             with self._call(method, permissions, context):
                 return answer(take(data), context)
 
+        def open_unary(data: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+            with calls.cut_off_after(calls.PATIENCE_S, context):
+                return unary(data, context)
+
+        # Whoever leaves these open, and everyone may, takes no thread from other calls.
+        open_unary.experimental_thread_pool = self._pools.open  # type: ignore[attr-defined]  # gRPC's.
         return grpc.stream_unary_rpc_method_handler(
-            unary, response_serializer=handler.response_serializer
+            unary if permissions else open_unary, response_serializer=handler.response_serializer
         )
 
     @contextmanager
@@ -179,13 +173,7 @@ class Edge(grpc.ServerInterceptor):
 
 def _only(parse: Callable[[bytes], Any]) -> Callable[[Iterator[bytes]], Any]:
     """Return what takes the only message of a call."""
-
-    def take(data: Iterator[bytes]) -> Any:
-        for message in data:
-            return parse(message)
-        raise Refusal(pb.ERROR_REASON_MALFORMED, "the call has no message")
-
-    return take
+    return lambda data: parse(answering.only(data))
 
 
 def _parsed(deserialize: Callable[[bytes], Any] | None, data: bytes) -> Any:

@@ -7,14 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from grpc_channelz.v1 import channelz, channelz_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from face_embedding_server import service, tls
+from face_embedding_server import health, service, tls
 from face_embedding_server.access import Access
 from face_embedding_server.calls import Calls
 from face_embedding_server.edge import Edge, Pools
+from face_embedding_server.health import Health
 from face_embedding_server.hosting import ModelHost
 from face_embedding_server.open_inference import service as open_inference
 from face_embedding_server.open_inference.service import InferenceService
@@ -26,14 +25,11 @@ from face_embedding_server.telemetry.tracing import CallTracer
 from face_embedding_server.tls import TlsFiles
 from face_embedding_server.workers import Workers
 
-_HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _CHANNELZ_NAME = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
-_WHOLE_SERVER = ""
 _HANDLERS = 128
 _STREAMS = 128
-_HEALTH = 16
+_OPEN = 64
 # A probe is one short call on a connection of its own; who opens calls and leaves them is cut off.
-_PROBES = 64
 _PROBE_OPTIONS = [
     ("grpc.max_concurrent_streams", 4),
     ("grpc.max_connection_age_ms", 30_000),
@@ -63,8 +59,7 @@ class Server:
         self.metrics = Metrics()
         self._host = ModelHost(settings, self.metrics)
         self._calls = Calls()
-        # Non-blocking: a watcher does not occupy a thread.
-        self._health = HealthServicer(experimental_non_blocking=True)
+        self._health = Health([service.NAME, open_inference.NAME])
         self._workers = Workers()
         access = Access(
             settings.access,
@@ -82,8 +77,8 @@ class Server:
             InferenceService(self._host, self._calls, settings, self._workers, version),
         ):
             self._server.add_generic_rpc_handlers((each.handler(),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = [service.NAME, open_inference.NAME, _HEALTH_NAME]
+        self._server.add_generic_rpc_handlers((self._health.handler(),))
+        names = [service.NAME, open_inference.NAME, health.NAME]
         if settings.channelz:
             channelz.add_channelz_servicer(self._server)
             names.append(_CHANNELZ_NAME)
@@ -94,10 +89,10 @@ class Server:
         self.health_port: int | None = None
         if settings.health_address:
             self._probed = grpc.server(
-                ThreadPoolExecutor(_PROBES, "probe"),
+                ThreadPoolExecutor(1),  # Health has threads of its own.
                 options=[*_options(settings), *_PROBE_OPTIONS],
             )
-            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
+            self._probed.add_generic_rpc_handlers((self._health.handler(),))
             self.health_port = self._bind(self._probed, settings.health_address, None)
         self._metrics_server: MetricsServer | None = None
         self.metrics_port: int | None = None
@@ -107,7 +102,7 @@ class Server:
 
     def start(self) -> None:
         """Listen. Until the models are loaded, health is NOT_SERVING and requests are refused."""
-        self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._health.set(health.NOT_SERVING)
         self._server.start()
         if self._probed:
             self._probed.start()
@@ -123,7 +118,7 @@ class Server:
             StoreError: if a model's files are missing or damaged.
         """
         model = self._host.load()
-        self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._health.set(health.SERVING)
         return model
 
     def refresh(self, *, retry: bool) -> None:
@@ -137,7 +132,7 @@ class Server:
         callers go elsewhere; accepted calls then have `grace_s` to finish, and streams answer what
         they have taken.
         """
-        self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._health.set(health.NOT_SERVING)
         self._calls.refuse()
         if self._host.is_ready:
             time.sleep(self._settings.drain_s)
@@ -170,13 +165,9 @@ class Server:
                 f"machine ({error})"
             ) from error
 
-    def _set_health(self, status: int) -> None:
-        for name in (_WHOLE_SERVER, service.NAME, open_inference.NAME):
-            self._health.set(name, status)
-
 
 def _pools() -> Pools:
-    return Pools(ThreadPoolExecutor(_STREAMS, "stream"), ThreadPoolExecutor(_HEALTH, "health"))
+    return Pools(ThreadPoolExecutor(_STREAMS, "stream"), ThreadPoolExecutor(_OPEN, "open"))
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

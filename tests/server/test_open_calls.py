@@ -13,10 +13,12 @@ from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
+from face_embedding_server.settings import Settings
 from support import RunningServer, encode, running_server, small_settings
 
 V1, V2 = "face_embedding.v1.FaceEmbeddingService", "inference.GRPCInferenceService"
 TIMEOUT_S = 20
+TOKEN = "token"  # noqa: S105  # No secret.
 # A channel with these shares no connection with another one.
 OWN = [("grpc.use_local_subchannel_pool", 1)]
 
@@ -34,22 +36,47 @@ def nothing() -> Iterator[Callable[[], Iterator[bytes]]]:
     over.set()
 
 
+@pytest.fixture
+def guarded(store: Store, tmp_path: Path) -> Settings:
+    """Settings of a server that asks for a token."""
+    access = tmp_path / "access.toml"
+    sha256 = hashlib.sha256(TOKEN.encode()).hexdigest()
+    access.write_text(f'[me]\npermissions = ["embed"]\ntokens = [{{ sha256 = "{sha256}" }}]')
+    return small_settings(store, access=access, allow_plaintext_tokens=True, detector="none")
+
+
 @pytest.mark.parametrize("method", [f"{V1}/Embed", f"{V1}/EmbedStream", f"{V2}/ModelInfer"])
 def test_strangers_hold_no_thread(
-    method: str, store: Store, tmp_path: Path, nothing: Callable[[], Iterator[bytes]]
+    method: str, guarded: Settings, nothing: Callable[[], Iterator[bytes]]
 ) -> None:
     """Calls without credentials that never send their message are ended, however many."""
-    access = tmp_path / "access.toml"
-    sha256 = hashlib.sha256(b"token").hexdigest()
-    access.write_text(f'[me]\npermissions = ["embed"]\ntokens = [{{ sha256 = "{sha256}" }}]')
-    settings = small_settings(store, access=access, allow_plaintext_tokens=True)
     with (
-        running_server(settings, load=False) as running,
+        running_server(guarded, load=False) as running,
         grpc.insecure_channel(running.address) as channel,
     ):
         stranger = channel.stream_stream(f"/{method}")
         calls = [stranger(nothing(), timeout=TIMEOUT_S) for _ in range(200)]
         assert {each.code() for each in calls} == {grpc.StatusCode.UNAUTHENTICATED}
+
+
+def test_open_methods_hold_up_nobody(
+    guarded: Settings, faces: list[Face], nothing: Callable[[], Iterator[bytes]]
+) -> None:
+    """Calls that need no permission and never send their message take no thread from others."""
+    with (
+        running_server(guarded) as running,
+        grpc.insecure_channel(running.address) as bad,
+        grpc.insecure_channel(running.address, OWN) as good,
+    ):
+        stranger = bad.stream_unary(f"/{V2}/ServerReady")
+        calls = [stranger.future(nothing(), timeout=TIMEOUT_S) for _ in range(200)]
+        face = pb.Face(encoded=encode(faces[0]), aligned=pb.Aligned())
+        embed = pb_grpc.FaceEmbeddingServiceStub(good).Embed
+        token = (("authorization", f"Bearer {TOKEN}"),)
+        assert embed(pb.EmbedRequest(faces=[face]), timeout=TIMEOUT_S, metadata=token).results
+        assert calls[0].code() == grpc.StatusCode.CANCELLED
+        for each in calls:
+            each.cancel()
 
 
 def test_open_streams_hold_up_nobody(
