@@ -143,7 +143,7 @@ class Edge(grpc.ServerInterceptor):
         request_id = _request_id(context)
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
         self._metrics.call_began()
-        call = Call(request_id, context.is_active, self._metrics, self._tracer)
+        call = Call(request_id, context, self._metrics, self._tracer)
         caller, unless_said = "", grpc.StatusCode.OK
         with current.entered(call), self._span(method, request_id, context) as span:
             try:

@@ -11,7 +11,7 @@ from face_embedding_models.precision import GOLDEN_MIN_COSINE, REFERENCE
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import ORIGIN_NOTES, StoredModel
 from face_embedding_server import backends, parity, quality
-from face_embedding_server.backends import Backend, BackendError
+from face_embedding_server.backends import Backend, BackendError, Pixels
 from face_embedding_server.calibration import (
     Calibration,
     OperatingPoint,
@@ -22,9 +22,13 @@ from face_embedding_server.embeddings import EmbeddingSpace, Vector
 from face_embedding_server.faces import FaceReader, PreparedFace
 from face_embedding_server.image_headers import ImageSize
 from face_embedding_server.images import ImageReader
+from face_embedding_server.machine import available_cpus
 from face_embedding_server.settings import Settings
 from face_embedding_server.telemetry import current
+from face_embedding_server.turns import Turns
 
+# Each of the engine's streams has one face in work, one next, and some in reserve.
+_TURNS_PER_CPU = 4
 _CHANNEL_ORDERS = {"RGB": pb.CHANNEL_ORDER_RGB, "BGR": pb.CHANNEL_ORDER_BGR}
 _ORIGINS = {
     "published": pb.WEIGHTS_ORIGIN_PUBLISHED,
@@ -56,6 +60,7 @@ class ServedModel:
 
     reader: FaceReader
     backend: Backend
+    turns: Turns
     space: EmbeddingSpace
     version: str
     min_norm: float | None
@@ -74,16 +79,20 @@ class ServedModel:
         """Embed an aligned face.
 
         Raises:
+            Refusal: if nobody waits for it any more when it is its turn.
             ArithmeticError: if it cannot be normalized, which no working network gives rise to.
         """
-        with current.stage(current.INFER):
-            raw = self.backend.embed(face.pixels_bgr)
+        raw = self.turns.run(self._infer, face.pixels_bgr)
         norm = float(np.linalg.norm(raw))
         if not 0 < norm < np.inf:
             raise ArithmeticError(f"the network gave an embedding of norm {norm}")
         current.embedded(self.info.name, norm)
         found = quality.warnings(face.pixels_bgr, face.landmarks, norm, self.min_norm)
         return EmbeddedFace(raw, norm, face.detection, found)
+
+    def _infer(self, face_bgr: Pixels) -> Vector:
+        with current.stage(current.INFER):
+            return self.backend.embed(face_bgr)
 
     def operating_point(self, name: str) -> OperatingPoint:
         """Return an operating point of the calibration.
@@ -124,6 +133,7 @@ def load(
             settings.max_faces_per_request,
         ),
         backend=backend,
+        turns=Turns(_TURNS_PER_CPU * available_cpus()),
         space=EmbeddingSpace(stored.embedding_space, output.size),
         version=stored.version,
         # The norms of made-up weights say nothing.

@@ -47,13 +47,13 @@ class Workers:
         begin = current.queued()
 
         def run() -> T:
-            begin()
+            begin(0)
             return work(*args, **kwargs)
 
         try:
             return pool.submit(copy_context().run, run)
         except RuntimeError:
-            begin()
+            begin(0)
             raise
 
     def run(self, photograph: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -110,7 +110,7 @@ def test_call(
     ("faces_", "stages"),
     [
         (1, ["decode", "infer", "respond"]),
-        (3, ["decode"] * 3 + ["infer"] * 3 + ["respond"] * 3),
+        (3, ["decode"] * 3 + ["infer"] * 3 + ["queue"] * 3 + ["respond"] * 3),
     ],
     ids=["face", "batch"],
 )
@@ -132,7 +132,8 @@ def test_photograph(exporter: InMemorySpanExporter, stub: pb_grpc.FaceEmbeddingS
     """To find and to align a face are stages of the call too, in their order."""
     stub.Embed(pb.EmbedRequest(faces=[PHOTOGRAPH]), timeout=TIMEOUT_S)
     call, children = spans_of_call(exporter)
-    assert [span.name for span in children] == ["decode", "detect", "align", "infer", "respond"]
+    stages = ["queue", "decode", "detect", "align", "infer", "respond"]
+    assert [span.name for span in children] == stages
     assert are_children(children, call)
 
 
@@ -193,7 +194,7 @@ def test_traces_do_not_mix(
     for call in calls:
         own = [span for span in finished if span.context.trace_id == call.context.trace_id]
         names = sorted(span.name for span in own if span is not call)
-        assert names == ["decode", "decode", "infer", "infer", "respond", "respond"]
+        assert names == sorted(2 * ["decode", "infer", "queue", "respond"])
 
 
 def test_refusal(exporter: InMemorySpanExporter, stub: pb_grpc.FaceEmbeddingServiceStub) -> None:

@@ -47,17 +47,33 @@ class Tracer(Protocol):
     def stage(self, name: str) -> AbstractContextManager[object]:
         """Return a span that is a child of the call's."""
 
+    def stage_took(self, name: str, seconds: float) -> None:
+        """Make the span of a stage that ends now and took so long."""
+
+
+class Caller(Protocol):
+    """What gRPC knows of who waits for a call."""
+
+    def is_active(self) -> bool:
+        """Return whether they still wait."""
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until their deadline; None without one."""
+
 
 class Call:
     """What is known of one call."""
 
-    def __init__(
-        self, request_id: str, is_active: Callable[[], bool], sink: Sink, tracer: Tracer | None
-    ) -> None:
+    def __init__(self, request_id: str, caller: Caller, sink: Sink, tracer: Tracer | None) -> None:
         self.request_id = request_id
-        self.is_active = is_active
         self.sink = sink
         self.tracer = tracer
+        self._caller = caller
+
+    def is_awaited(self, needed_s: float) -> bool:
+        """Return whether anyone will still wait for the answer in so many seconds."""
+        remaining_s = self._caller.time_remaining()
+        return self._caller.is_active() and (remaining_s is None or remaining_s >= needed_s)
 
 
 _CALL: ContextVar[Call | None] = ContextVar("call", default=None)
@@ -86,24 +102,28 @@ def stage(name: str) -> AbstractContextManager[object]:
     return _Stage(call, name) if call else _NOTHING
 
 
-def queued() -> Callable[[], None]:
-    """Begin to wait for a thread, and return what is to be called in that thread.
+def queued() -> Callable[[float], None]:
+    """Begin to wait for a turn, and return what is to be called when it has come.
 
-    That raises a `Refusal` if nobody waits for the answer any more.
+    That takes the seconds that are needed from then on, and raises a `Refusal` if nobody waits for
+    the answer any more, or not so long.
     """
     call = _CALL.get()
     if call is None:
-        return lambda: None
+        return lambda _: None
     since = time.perf_counter()
     call.sink.queue_changed(+1)
 
-    def begin() -> None:
+    def begin(needed_s: float) -> None:
+        waited_s = time.perf_counter() - since
         call.sink.queue_changed(-1)
-        call.sink.stage_took(QUEUE, time.perf_counter() - since)
-        if not call.is_active():
+        call.sink.stage_took(QUEUE, waited_s)
+        if call.tracer:
+            call.tracer.stage_took(QUEUE, waited_s)
+        if not call.is_awaited(needed_s):
             raise Refusal(
                 pb.ERROR_REASON_ABANDONED,
-                "the deadline passed, or the caller left, before there was a thread for the face",
+                "the deadline is too close, or the caller left, before it was the face's turn",
             )
 
     return begin

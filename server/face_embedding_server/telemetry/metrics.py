@@ -67,7 +67,9 @@ class Metrics:
             f"{_PREFIX}_in_flight_requests", "Calls being answered", registry=self.registry
         )
         self._queue_depth = Gauge(
-            f"{_PREFIX}_queue_depth", "Faces waiting for a thread", registry=self.registry
+            f"{_PREFIX}_queue_depth",
+            "Faces waiting for a thread or for their turn",
+            registry=self.registry,
         )
         self._rejected = self._counter("rejected", "Requests and faces that were refused", "reason")
         # A counter that begins at its first event would hide that event from `increase`.
