@@ -1,16 +1,14 @@
 """The service of the contract: one method a call."""
 
 import functools
-import threading
 from collections.abc import Callable, Iterator
-from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_server import answering, calls, embeddings, errors, faces
+from face_embedding_server import answering, embeddings, errors, faces, streaming
 from face_embedding_server.answering import parse, refusal_of
 from face_embedding_server.calls import Calls
 from face_embedding_server.detectors import Detection
@@ -85,48 +83,24 @@ class FaceEmbeddingService:
         self, requests: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[pb.EmbedStreamResponse]:
         """Embed items as they come; answer each as it is done."""
-        stream: Stream[pb.EmbedStreamResponse] = Stream(self._settings.max_stream_in_flight)
-        if not context.add_callback(stream.abandon):
-            return  # The call is over already.
+        limits = self._settings
+        stream: Stream[pb.EmbedStreamResponse] = Stream(
+            limits.max_stream_in_flight, limits.max_message_bytes
+        )
 
-        was_asked_to_end = threading.Event()
+        def begin(data: bytes) -> None:
+            size = len(data)
+            try:
+                item = parse(pb.EmbedStreamRequest, data)
+            except Refusal as refusal:
+                stream.done(_stream_error("", refusal), size)
+            else:
+                self._workers.submit(is_photograph(item.face), answer, item, size)
 
-        def end() -> None:
-            was_asked_to_end.set()
-            stream.end()
+        def answer(item: pb.EmbedStreamRequest, size: int) -> None:
+            stream.done(self._embed_item(item), size)
 
-        try:
-            with self._calls.stream(end):
-                read = functools.partial(copy_context().run, self._read, requests, stream)
-                threading.Thread(target=read, daemon=True).start()
-                yield from stream
-            if was_asked_to_end.is_set():
-                raise calls.stopping()
-        except Exception as error:
-            answering.abort(context, refusal_of(error))
-
-    def _read(self, requests: Iterator[bytes], stream: Stream[pb.EmbedStreamResponse]) -> None:
-        """Take the items of a stream, as there is room, and have each answered by a worker."""
-
-        def answer(item: pb.EmbedStreamRequest) -> None:
-            stream.done(self._embed_item(item))
-
-        try:
-            for data in requests:
-                if not stream.take():
-                    return
-                try:
-                    item = parse(pb.EmbedStreamRequest, data)
-                except Refusal as refusal:
-                    stream.done(_stream_error("", refusal))
-                else:
-                    self._workers.submit(is_photograph(item.face), answer, item)
-        except grpc.RpcError:
-            stream.abandon()  # The caller is gone.
-        except RuntimeError:
-            stream.abandon()  # The server is gone, and with it the threads for faces.
-        else:
-            stream.end()
+        return streaming.answers(requests, context, self._calls, stream, begin)
 
     def _embed_item(self, item: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
         version = ""

@@ -32,7 +32,7 @@ class OpenVinoBackend:
         self, lone: ov.CompiledModel, parallel: ov.CompiledModel, info: BackendInfo
     ) -> None:
         self.info = info
-        self._lone = lone.create_infer_request()
+        self._lone = _Request(lone)
         self._parallel = parallel
         self._local = threading.local()
         self._busy = threading.Lock()
@@ -46,12 +46,7 @@ class OpenVinoBackend:
             alone = self._until_lone == 0
             self._in_flight += 1
         try:
-            request = self._lone if alone else self._own_request()
-            request.get_input_tensor().data[0] = face_bgr
-            request.infer()
-            # Copied: the next inference overwrites the output.
-            embedding: NDArray[np.float32] = request.get_output_tensor().data[0].copy()
-            return embedding
+            return (self._lone if alone else self._own_request()).embed(face_bgr)
         finally:
             with self._busy:
                 self._in_flight -= 1
@@ -59,13 +54,30 @@ class OpenVinoBackend:
     def close(self) -> None:
         """Let go of the engine; see `Backend.close`."""
 
-    def _own_request(self) -> ov.InferRequest:
-        """Return the calling thread's infer request."""
+    def _own_request(self) -> "_Request":
+        """Return the calling thread's request."""
         try:
-            request: ov.InferRequest = self._local.request
+            request: _Request = self._local.request
         except AttributeError:
-            request = self._local.request = self._parallel.create_infer_request()
+            request = self._local.request = _Request(self._parallel)
         return request
+
+
+class _Request:
+    """An infer request with views of its input and its output. For one thread at a time."""
+
+    def __init__(self, model: ov.CompiledModel) -> None:
+        self._request = model.create_infer_request()
+        self._input = self._request.get_input_tensor().data
+        self._output = self._request.get_output_tensor().data
+
+    def embed(self, face_bgr: Pixels) -> NDArray[np.float32]:
+        self._input[0] = face_bgr
+        # Shared, as the dictionary of copies that it returns otherwise takes 37 us to make.
+        self._request.infer(share_inputs=True, share_outputs=True)
+        # Copied: the next inference overwrites the output.
+        embedding: NDArray[np.float32] = self._output[0].copy()
+        return embedding
 
 
 def load(model: StoredModel, precision: str) -> OpenVinoBackend:

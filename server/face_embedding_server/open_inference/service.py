@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import grpc
 
 from face_embedding.open_inference import open_inference_pb2 as oip
-from face_embedding_server import answering, errors
+from face_embedding_server import answering, errors, streaming
 from face_embedding_server.answering import parse, refusal_of
 from face_embedding_server.calls import Calls
 from face_embedding_server.errors import Refusal
@@ -16,6 +16,7 @@ from face_embedding_server.open_inference import faces
 from face_embedding_server.open_inference.faces import OUTPUTS, Job
 from face_embedding_server.serving import EmbeddedFace
 from face_embedding_server.settings import Settings
+from face_embedding_server.streaming import Stream
 from face_embedding_server.telemetry import current
 from face_embedding_server.workers import Workers
 
@@ -41,6 +42,7 @@ class InferenceService:
         self._host = host
         self._calls = calls
         self._max_faces = settings.max_faces_per_request
+        self._max_bytes = settings.max_message_bytes
         self._workers = workers
         self._version = version
 
@@ -113,19 +115,25 @@ class InferenceService:
         return [_of_face(index, each.result) for index, each in enumerate(running)]
 
     def _model_stream_infer(
-        self, requests: Iterator[bytes], _: grpc.ServicerContext
+        self, requests: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[oip.ModelStreamInferResponse]:
         """Answer requests in their order, one after the other, as the protocol's clients expect."""
-        for data in requests:
-            response = oip.ModelStreamInferResponse()
-            try:
-                with self._calls.admitted():
-                    request = parse(oip.ModelInferRequest, data)
-                    response.infer_response.id = request.id
-                    response.infer_response.CopyFrom(self._model_infer(request))
-            except Exception as error:
-                response.error_message = errors.status_of(refusal_of(error)).message
-            yield response
+        stream: Stream[oip.ModelStreamInferResponse] = Stream(1, self._max_bytes)
+
+        def begin(data: bytes) -> None:
+            stream.done(self._infer_or_error(data), len(data))
+
+        return streaming.answers(requests, context, self._calls, stream, begin)
+
+    def _infer_or_error(self, data: bytes) -> oip.ModelStreamInferResponse:
+        response = oip.ModelStreamInferResponse()
+        try:
+            request = parse(oip.ModelInferRequest, data)
+            response.infer_response.id = request.id
+            response.infer_response.CopyFrom(self._model_infer(request))
+        except Exception as error:
+            response.error_message = errors.status_of(refusal_of(error)).message
+        return response
 
 
 def _of_face(index: int, embed: Callable[[], EmbeddedFace]) -> EmbeddedFace:
