@@ -86,7 +86,9 @@ class ModelHost:
             try:
                 stored = self._store.get(name)
                 files = self._files(stored)
-                if not self._is_known(name, files, retry):
+                if self._is_served(name, files):
+                    self._forget_refusal(name)
+                elif retry or self._refused.get(name) != files:
                     self._load(stored, files)
             except (ModelError, OperatorError) as error:
                 self._complain(name, error, retry)
@@ -150,12 +152,13 @@ class ModelHost:
             _log.error("%s is refused%s: %s", name, stays, error)
             self._metrics.model_refused(name)
 
-    def _is_known(self, name: str, files: str, retry: bool) -> bool:
-        """Return whether there is nothing new to load."""
+    def _is_served(self, name: str, files: str) -> bool:
         hosted = self._hosted.get(name)
-        if hosted and hosted.files == files:
-            return True
-        return self._refused.get(name) == files and not retry
+        return hosted is not None and hosted.files == files
+
+    def _forget_refusal(self, name: str) -> None:
+        self._refused.pop(name, None)
+        self._complaints.pop(name, None)
 
     def _files(self, stored: StoredModel) -> str:
         return f"{stored.fingerprint}\n{self._read_calibration()}"
@@ -173,7 +176,7 @@ class ModelHost:
             self._detector,
             calibrated if calibrated and calibrated.model == name else None,
         )
-        del self._refused[name]
+        self._forget_refusal(name)
         # One assignment, so that a request sees the old model or the new one.
         self._hosted[name] = _Hosted(model, files)
         self._metrics.model_loaded(model.info, stored.origin)

@@ -24,7 +24,7 @@ from face_embedding_models.store import GOLDEN_FILE, IR_MODEL_FILE, IR_WEIGHTS_F
 from face_embedding_server.calibration import Calibration, write
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.images import Image as Face
-from support import MOBILE, RESNET34, running_server, small_settings
+from support import MOBILE, RESNET34, RunningServer, running_server, small_settings
 
 REPLACEMENTS = 50
 CORRUPT_EVERY = 5
@@ -211,19 +211,26 @@ def load(address: str, face: Face) -> Iterator[Load]:
             thread.join()
 
 
+def loads(running: RunningServer, outcome: str) -> float:
+    """How often a model was loaded, or refused."""
+    value = running.server.metrics.registry.get_sample_value
+    labels = {"model": MOBILE, "outcome": outcome}
+    return value("face_embedding_model_loads_total", labels) or 0
+
+
 @pytest.mark.timeout(600)
 def test_fifty_replacements_under_load(
     own_store: Store, versions: list[Checkpoint], faces: list[Face]
 ) -> None:
     """A model is replaced fifty times, ten times by a corrupt one, and no call fails or mixes."""
-    good = itertools.cycle(versions[:2])
+    # The first of them is served already.
+    good = itertools.cycle((versions[1], versions[0]))
     corruptions = itertools.cycle(CORRUPTIONS)
     with (
         running_server(small_settings(own_store)) as running,
         load(running.address, faces[0]) as on,
     ):
         served = own_store.get(MOBILE).version
-        refused = 0
         for number in range(1, REPLACEMENTS + 1):
             if number % CORRUPT_EVERY:
                 next_version = next(good)
@@ -232,19 +239,35 @@ def test_fifty_replacements_under_load(
                 use(own_store, versions[2])
                 ir.convert(own_store.get(MOBILE))
                 next(corruptions)(own_store)
-                refused += 1
             running.server.refresh(retry=True)
             on.wait_for_everyone()
             with FaceEmbeddingClient(running.address) as client:
                 assert client.model_info().model_version == served
         assert on.errors == []
-        loads = running.server.metrics.registry.get_sample_value
-        labels = {"model": MOBILE, "outcome": "refused"}
-        assert loads("face_embedding_model_loads_total", labels) == refused == 10
+        assert loads(running, "refused") == 10
+        # At start, and by forty replacements.
+        assert loads(running, "loaded") == 1 + 40
     # Each version gave one embedding, and not that of another version.
     assert len(on.embeddings) == 2
     assert all(len(values) == 1 for values in on.embeddings.values())
     assert len(set.union(*on.embeddings.values())) == 2
+
+
+def test_replacements_of_mxnet(
+    own_store: Store, versions: list[Checkpoint], faces: list[Face]
+) -> None:
+    """A model of MXNet is replaced under load too, and no call fails or mixes."""
+    with (
+        running_server(small_settings(own_store, backend="mxnet")) as running,
+        load(running.address, faces[0]) as on,
+    ):
+        for number in range(1, 7):
+            use(own_store, versions[number % 2])
+            running.server.refresh(retry=True)
+            on.wait_for_everyone()
+        assert loads(running, "loaded") == 1 + 6
+    assert on.errors == []
+    assert sorted(len(values) for values in on.embeddings.values()) == [1, 1]
 
 
 @pytest.mark.parametrize("corrupt", CORRUPTIONS, ids=lambda corrupt: corrupt.__name__)
@@ -291,13 +314,25 @@ def test_mended(own_store: Store, versions: list[Checkpoint]) -> None:
             assert client.model_info().model_version == version
 
 
+def test_damaged_again(
+    own_store: Store, versions: list[Checkpoint], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same damage after a mending is told again."""
+    with running_server(small_settings(own_store)) as running:
+        for _ in range(2):
+            damage_current(own_store)
+            running.server.refresh(retry=False)
+            use(own_store, versions[0])
+            running.server.refresh(retry=False)
+        assert loads(running, "refused") == 2
+    assert [record.levelno for record in caplog.records].count(logging.ERROR) == 2
+
+
 def test_nothing_new(own_store: Store) -> None:
     """A look that finds nothing new loads nothing."""
     with running_server(small_settings(own_store)) as running:
         running.server.refresh(retry=True)
-        labels = {"model": MOBILE, "outcome": "loaded"}
-        value = running.server.metrics.registry.get_sample_value
-        assert value("face_embedding_model_loads_total", labels) == 1
+        assert loads(running, "loaded") == 1
 
 
 def test_added(own_store: Store, resnet34_store: Store) -> None:

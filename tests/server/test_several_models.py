@@ -28,11 +28,18 @@ def both(store: Store, resnet34_store: Store, tmp_path_factory: pytest.TempPathF
     return both
 
 
-@pytest.fixture(scope="module", params=["named", "others"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        {"model": f"{RESNET34}, {MOBILE}"},
+        {"model": f"{RESNET34},*"},
+        {"model": f"{RESNET34},*", "backend": "mxnet"},
+    ],
+    ids=["named", "others", "mxnet"],
+)
 def channel(request: pytest.FixtureRequest, both: Store) -> Iterator[grpc.Channel]:
     """A channel to a server of both, of which ResNet34 is the default."""
-    model = {"named": f"{RESNET34}, {MOBILE}", "others": f"{RESNET34},*"}[request.param]
-    settings = small_settings(both, model=model, detector="none")
+    settings = small_settings(both, detector="none", **request.param)
     with running_server(settings) as running, grpc.insecure_channel(running.address) as channel:
         yield channel
 

@@ -7,8 +7,11 @@ in this module and nowhere else.
 import importlib
 import os
 import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,33 +22,39 @@ from face_embedding_server.backends import BackendError, BackendInfo, Pixels
 from face_embedding_server.images import swap_red_and_blue
 from face_embedding_server.machine import available_cpus
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# MXNet is not thread-safe: this is the one thread that ever touches it, whatever the model.
+_THREAD = ThreadPoolExecutor(1, "mxnet")
+# Networks that nobody uses any more, in boxes that are emptied by that thread.
+_UNUSED: deque[list[Any]] = deque()
+
 
 class MxnetBackend:
-    """A bound network on the one thread that ever touches MXNet, which is not thread-safe."""
+    """A bound network."""
 
     def __init__(self, model: StoredModel) -> None:
-        self._thread = ThreadPoolExecutor(1, "mxnet")
-        try:
-            self._executor, version = self._thread.submit(_bind, model).result()
-        except BaseException:
-            self._thread.shutdown()
-            raise
+        self._box, version = _run(_bind, model)
+        # Not told to the thread from here: this may run while that very thing is done.
+        weakref.finalize(self, _UNUSED.append, self._box)
         order = model.manifest.input.mxnet_channel_order
         self.info = BackendInfo("mxnet", version, "cpu(0)", "f32", order)
 
     def embed(self, face_bgr: Pixels) -> NDArray[np.float32]:
         """Embed one face; see `Backend.embed`."""
-        return self._thread.submit(self._infer, face_bgr).result()
+        return _run(self._infer, face_bgr)
 
     def close(self) -> None:
         """Let go of the engine; see `Backend.close`."""
-        self._thread.shutdown()
+        _run(self._box.clear)
 
     def _infer(self, face_bgr: Pixels) -> NDArray[np.float32]:
         pixels = face_bgr.astype(np.float32)
         face = pixels if self.info.channel_order == "BGR" else swap_red_and_blue(pixels)
         data = face.transpose(2, 0, 1)[np.newaxis]
-        outputs = self._executor.forward(is_train=False, data=data)
+        (network,) = self._box
+        outputs = network.forward(is_train=False, data=data)
         embedding: NDArray[np.float32] = outputs[0].asnumpy()[0]
         return embedding
 
@@ -57,8 +66,19 @@ def load(model: StoredModel, precision: str) -> MxnetBackend:
     return MxnetBackend(model)
 
 
-def _bind(model: StoredModel) -> tuple[Any, str]:
-    """Return an MXNet executor of the model for one face, and MXNet's version."""
+def _run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function in the thread for MXNet, where what is not used any more is freed first."""
+
+    def run() -> T:
+        while _UNUSED:
+            _UNUSED.popleft().clear()
+        return work(*args, **kwargs)
+
+    return _THREAD.submit(run).result()
+
+
+def _bind(model: StoredModel) -> tuple[list[Any], str]:
+    """Return a box with an MXNet executor of the model for one face, and MXNet's version."""
     mxnet = _import_mxnet()
     symbol_bytes, params_bytes = model.read_checkpoint_files()
     known = model.manifest
@@ -86,7 +106,7 @@ def _bind(model: StoredModel) -> tuple[Any, str]:
         raise BackendError(f"MXNet cannot load {known.name}: {reason}") from error
     except KeyError as error:
         raise BackendError(f"the checkpoint of {known.name} lacks the array {error}") from error
-    return executor, mxnet.__version__
+    return [executor], mxnet.__version__
 
 
 def _import_mxnet() -> Any:
