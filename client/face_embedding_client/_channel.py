@@ -19,6 +19,11 @@ DEFAULT_TIMEOUT_S = 30.0
 DEFAULT_RETRIES = 3
 # gRPC makes at most five attempts, whatever a policy says.
 MAX_RETRIES = 4
+# A server that says nothing for so long while a call waits is pinged, and given up if it does not
+# answer: it, or what is between, may have gone without a word.
+_KEEPALIVE_S = 30
+_KEEPALIVE_TIMEOUT_S = 10
+_MS = 1000
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["FaceEmbeddingService"].full_name
 _RETRY_POLICY = {
@@ -124,6 +129,10 @@ class Connection:
             # are, less than most photographs have.
             ("grpc.per_rpc_retry_buffer_size", limit),
             ("grpc.enable_retries", int(self.retries > 0)),
+            ("grpc.keepalive_time_ms", _KEEPALIVE_S * _MS),
+            ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_S * _MS),
+            # The one before alone leaves the time that a ping has to be answered in at a minute.
+            ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT_S * _MS),
             ("grpc.service_config", json.dumps(self._service_config(balanced))),
         ]
         if self.tls and self.tls.server_name:

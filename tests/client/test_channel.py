@@ -1,5 +1,6 @@
 """How the clients make calls: retries, tokens, and the errors of a call."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -13,6 +14,7 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from twins import Client
 
+import http2
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import (
@@ -24,7 +26,9 @@ from face_embedding_client import (
     ServerError,
     ServerUnavailableError,
     Tls,
+    _channel,
 )
+from http2 import Frame
 from support import RunningServer
 
 FACE = RawFace(np.zeros((112, 112, 3), np.uint8), "BGR")
@@ -147,6 +151,37 @@ def test_stream_that_was_answered(kind: type[Client], flaky: Callable[..., Flaky
     with pytest.raises(ServerUnavailableError):
         list(kind(server.address).embed_stream([("a", FACE), ("b", FACE)]))
     assert server.attempts == 1
+
+
+@pytest.fixture
+def frozen() -> Iterator[str]:
+    """The address of a server that takes calls, and then is gone without a word."""
+
+    def take() -> None:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as file:
+            connection.sendall(Frame(http2.SETTINGS).encode())
+            file.read(len(http2.PREFACE))
+            for frame in http2.read_frames(file):
+                if frame.kind == http2.SETTINGS and frame.flags != http2.ACK:
+                    connection.sendall(Frame(http2.SETTINGS, http2.ACK).encode())
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        futures.ThreadPoolExecutor(1) as thread,
+    ):
+        thread.submit(take)
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_frozen_server(kind: type[Client], frozen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call does not wait for its deadline if its server does not answer pings any more."""
+    monkeypatch.setattr(_channel, "_KEEPALIVE_S", 1)
+    monkeypatch.setattr(_channel, "_KEEPALIVE_TIMEOUT_S", 1)
+    began = time.monotonic()
+    with pytest.raises(ServerUnavailableError):
+        kind(frozen, timeout_s=60, retries=0).model_info()
+    assert time.monotonic() - began < 30
 
 
 def test_token_on_every_call(kind: type[Client], flaky: Callable[..., Flaky]) -> None:

@@ -217,6 +217,18 @@ def test_dead_client(inspected: RunningServer) -> None:
     assert len(list(pings(inspected, answer=False))) == 1
 
 
+def test_impatient_client(server: RunningServer) -> None:
+    """A client that pings without a pause is sent away."""
+    address = ("127.0.0.1", server.server.port)
+    ping = Frame(http2.PING, payload=bytes(8)).encode()
+    with (
+        socket.create_connection(address, PATIENCE_S) as connection,
+        connection.makefile("rb") as file,
+    ):
+        connection.sendall(http2.PREFACE + Frame(http2.SETTINGS).encode() + 10 * ping)
+        assert any(frame.kind == http2.GOAWAY for frame in http2.read_frames(file))
+
+
 def test_connection_age(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """An old connection is replaced by a new one, and no call fails by it."""
     settings = small_settings(store, detector="none", max_connection_age_s=1)
@@ -229,6 +241,25 @@ def test_connection_age(store: Store, caplog: pytest.LogCaptureFixture) -> None:
         while len(peers := {vars(each).get("peer") for each in caplog.records} - {None}) < 3:
             assert time.monotonic() < deadline, peers
             model_info(channel)
+
+
+def test_connection_age_grace(store: Store) -> None:
+    """A stream on an old connection is ended once it has had its time to finish."""
+    ages = {"max_connection_age_s": 1, "max_connection_age_grace_s": 1}
+    over = threading.Event()
+
+    def nothing() -> Iterator[pb.EmbedStreamRequest]:
+        over.wait()
+        yield pb.EmbedStreamRequest()
+
+    with (
+        running_server(small_settings(store, detector="none", **ages)) as running,
+        grpc.insecure_channel(running.address) as channel,
+    ):
+        stub = pb_grpc.FaceEmbeddingServiceStub(channel)
+        stream = stub.EmbedStream(nothing(), timeout=TIMEOUT_S)
+        assert stream.code() is grpc.StatusCode.UNAVAILABLE
+        over.set()
 
 
 def test_stops_after_malformed_requests(store: Store) -> None:
