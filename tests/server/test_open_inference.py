@@ -190,6 +190,15 @@ def test_typed_and_raw(stub: oip_grpc.GRPCInferenceServiceStub, faces: list[Face
     assert len({values_of(each) for each in answers}) == 1
 
 
+def test_ignored_parameters(stub: oip_grpc.GRPCInferenceServiceStub, faces: list[Face]) -> None:
+    """What clients of other servers send along changes nothing."""
+    request = request_of("face", "UINT8", FACE, faces[0].tobytes())
+    plain = stub.ModelInfer(request, timeout=TIMEOUT_S)
+    request.parameters["priority"].int64_param = 1
+    request.inputs[0].parameters["content_type"].string_param = "np"
+    assert stub.ModelInfer(request, timeout=TIMEOUT_S) == plain
+
+
 def values_of(answer: oip.ModelInferResponse) -> bytes:
     """The bytes of the first output."""
     if answer.raw_output_contents:

@@ -31,7 +31,7 @@ _PREPARATIONS = {
 _IGNORED_PARAMETERS = frozenset(
     {"priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
 )
-_IGNORED_INPUT_PARAMETERS = frozenset({"binary_data_size"})
+_IGNORED_INPUT_PARAMETERS = frozenset({"binary_data_size", "content_type"})
 
 
 @dataclass(frozen=True)
