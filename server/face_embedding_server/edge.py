@@ -24,7 +24,7 @@ from face_embedding_server.access import Access, Permission, permissions_of
 from face_embedding_server.errors import Refusal
 from face_embedding_server.telemetry import current
 from face_embedding_server.telemetry.current import Call
-from face_embedding_server.telemetry.metrics import Metrics
+from face_embedding_server.telemetry.metrics import CallKind, Metrics
 from face_embedding_server.telemetry.tracing import CallTracer
 
 REQUEST_ID_KEY = "x-request-id"
@@ -111,7 +111,7 @@ class Edge(grpc.ServerInterceptor):
             answer_all = handler.stream_stream or handler.unary_stream
 
             def stream(data: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
-                with self._call(method, permissions, context):
+                with self._call("stream", method, permissions, context):
                     yield from answer_all(take(data), context)
 
             # A caller who leaves streams open takes no thread from other calls.
@@ -122,7 +122,7 @@ class Edge(grpc.ServerInterceptor):
         answer = handler.stream_unary or handler.unary_unary
 
         def unary(data: Iterator[bytes], context: grpc.ServicerContext) -> Any:
-            with self._call(method, permissions, context):
+            with self._call("unary", method, permissions, context):
                 return answer(take(data), context)
 
         def open_unary(data: Iterator[bytes], context: grpc.ServicerContext) -> Any:
@@ -137,12 +137,16 @@ class Edge(grpc.ServerInterceptor):
 
     @contextmanager
     def _call(
-        self, method: str, permissions: frozenset[Permission], context: grpc.ServicerContext
+        self,
+        kind: CallKind,
+        method: str,
+        permissions: frozenset[Permission],
+        context: grpc.ServicerContext,
     ) -> Iterator[None]:
         since = time.perf_counter()
         request_id = _request_id(context)
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-        self._metrics.call_began()
+        self._metrics.call_began(kind)
         call = Call(request_id, context, self._metrics, self._tracer)
         caller, unless_said = "", grpc.StatusCode.OK
         with current.entered(call), self._span(method, request_id, context) as span:
@@ -158,7 +162,7 @@ class Edge(grpc.ServerInterceptor):
             finally:
                 code = _code(context, unless_said)
                 took = time.perf_counter() - since
-                self._metrics.call_ended(method, code.name, took)
+                self._metrics.call_ended(kind, method, code.name, took)
                 if span and self._tracer:
                     self._tracer.end(span, code)
                 _log_end(method, code, took, caller, context)

@@ -120,18 +120,19 @@ class FaceEmbeddingService:
         model = self._host.get(request.model)
         decide = _criterion(model, request)
         first, second = self._sides(model, first=request.first, second=request.second)
-        similarity = cosine_similarity(first.vector, second.vector)
-        response = decide(similarity)
-        response.cosine_similarity = similarity
-        response.space = model.space.id
-        response.model_version = model.version
-        for side, prepared in (
-            (response.first, first.prepared),
-            (response.second, second.prepared),
-        ):
-            if prepared:
-                side.CopyFrom(prepared)
-        return response
+        with current.stage(current.RESPOND):
+            similarity = cosine_similarity(first.vector, second.vector)
+            response = decide(similarity)
+            response.cosine_similarity = similarity
+            response.space = model.space.id
+            response.model_version = model.version
+            for side, prepared in (
+                (response.first, first.prepared),
+                (response.second, second.prepared),
+            ):
+                if prepared:
+                    side.CopyFrom(prepared)
+            return response
 
     def _sides(self, model: ServedModel, **sides: pb.CompareSide) -> list["_Side"]:
         """Return both sides of a comparison; two photographs are prepared at the same time."""
@@ -150,8 +151,9 @@ class FaceEmbeddingService:
         """Find faces."""
         reader = self._host.get("").reader
         photograph, found = self._workers.run(True, reader.detect, request)
-        height, width = photograph.shape[:2]
-        return pb.DetectResponse(detections=map(_detection, found), width=width, height=height)
+        with current.stage(current.RESPOND):
+            height, width = photograph.shape[:2]
+            return pb.DetectResponse(detections=map(_detection, found), width=width, height=height)
 
     def _get_model_info(self, request: pb.GetModelInfoRequest) -> pb.GetModelInfoResponse:
         """Describe a served model."""

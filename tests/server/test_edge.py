@@ -246,6 +246,6 @@ def test_cancelled_stream(
     next(stream)
     wait_until(lambda: metric(narrow, "queue_depth") > 0)
     stream.cancel()
-    wait_until(lambda: metric(narrow, "in_flight_requests") == 0)
+    wait_until(lambda: metric(narrow, "in_flight_requests", kind="stream") == 0)
     wait_until(lambda: metric(narrow, "queue_depth") == 0)
     assert looks(narrow) - looked < MANY

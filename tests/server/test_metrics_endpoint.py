@@ -286,14 +286,14 @@ def test_in_flight(end: str, server: RunningServer, aligned: pb.Face) -> None:
         embed_stream = pb_grpc.FaceEmbeddingServiceStub(channel).EmbedStream
         stream = embed_stream(items(), timeout=2 if end == "late" else TIMEOUT_S)
         assert next(stream).result.HasField("embedding")
-        becomes(server, lambda seen: seen.value("in_flight_requests") == 1)
+        becomes(server, lambda seen: seen.value("in_flight_requests", kind="stream") == 1)
         if end == "cancelled":
             stream.cancel()
         elif end == "disconnected":
             channel.close()
         elif end == "too large":
             go_on.set()
-        after = becomes(server, lambda seen: seen.value("in_flight_requests") == 0)
+        after = becomes(server, lambda seen: seen.value("in_flight_requests", kind="stream") == 0)
         go_on.set()
     method = f"{SERVICE}/EmbedStream"
     counts = [each.value("requests_total", method=method) for each in (before, after)]

@@ -137,6 +137,26 @@ def test_photograph(exporter: InMemorySpanExporter, stub: pb_grpc.FaceEmbeddingS
     assert are_children(children, call)
 
 
+def test_detect(exporter: InMemorySpanExporter, stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """To find faces has its stages."""
+    exporter.clear()
+    request = pb.DetectRequest(encoded=PHOTOGRAPH.encoded)
+    stub.Detect(request, timeout=TIMEOUT_S)
+    _, children = spans_of_call(exporter)
+    assert [span.name for span in children] == ["queue", "decode", "detect", "respond"]
+
+
+def test_compare(
+    exporter: InMemorySpanExporter, stub: pb_grpc.FaceEmbeddingServiceStub, aligned: pb.Face
+) -> None:
+    """To compare two faces has the stages of both, and one answer."""
+    exporter.clear()
+    side = pb.CompareSide(face=aligned)
+    stub.Compare(pb.CompareRequest(first=side, second=side), timeout=TIMEOUT_S)
+    _, children = spans_of_call(exporter)
+    assert [span.name for span in children] == ["decode", "infer", "decode", "infer", "respond"]
+
+
 def test_stream(
     exporter: InMemorySpanExporter, stub: pb_grpc.FaceEmbeddingServiceStub, aligned: pb.Face
 ) -> None:

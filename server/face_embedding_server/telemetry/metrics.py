@@ -4,7 +4,7 @@ Each server has a registry of its own, so that several in one process do not mix
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,6 +20,9 @@ from prometheus_client import (
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_server.errors import OperatorError, without_prefix
 from face_embedding_server.telemetry.current import STAGES
+
+# What a call is answered with.
+CallKind: TypeAlias = Literal["unary", "stream"]
 
 _PREFIX = "face_embedding"
 # Seconds. The fastest model answers in 1.5 ms; a call of 64 faces of the slowest takes seconds.
@@ -63,9 +66,13 @@ class Metrics:
             _STAGE_BUCKETS,
         )
         self._stages = {name: stages.labels(name) for name in STAGES}
-        self._in_flight = Gauge(
-            f"{_PREFIX}_in_flight_requests", "Calls being answered", registry=self.registry
+        in_flight = Gauge(
+            f"{_PREFIX}_in_flight_requests",
+            "Calls being answered, with one answer or with a stream",
+            ("kind",),
+            registry=self.registry,
         )
+        self._in_flight = {kind: in_flight.labels(kind) for kind in get_args(CallKind)}
         self._queue_depth = Gauge(
             f"{_PREFIX}_queue_depth",
             "Faces waiting for a thread or for their turn",
@@ -92,13 +99,13 @@ class Metrics:
             registry=self.registry,
         )
 
-    def call_began(self) -> None:
+    def call_began(self, kind: CallKind) -> None:
         """Count a call as being answered."""
-        self._in_flight.inc()
+        self._in_flight[kind].inc()
 
-    def call_ended(self, method: str, code: str, seconds: float) -> None:
+    def call_ended(self, kind: CallKind, method: str, code: str, seconds: float) -> None:
         """Count a call as ended."""
-        self._in_flight.dec()
+        self._in_flight[kind].dec()
         self._requests.labels(method, code).inc()
         self._durations.labels(method).observe(seconds)
 
