@@ -32,7 +32,20 @@ def read_frames(file: BinaryIO) -> Iterator[Frame]:
         yield Frame(kind, flags, stream, file.read(int.from_bytes(header[:3], "big")))
 
 
-def header_block(headers: dict[bytes, bytes]) -> bytes:
+def begin(path: str, **metadata: bytes) -> Frame:
+    """Begin a call of gRPC as stream 1; names of metadata have hyphens for underscores."""
+    headers = {
+        b":method": b"POST",
+        b":scheme": b"http",
+        b":path": path.encode(),
+        b":authority": b"localhost",
+        b"te": b"trailers",
+        b"content-type": b"application/grpc",
+    } | {name.replace("_", "-").encode(): value for name, value in metadata.items()}
+    return Frame(HEADERS, END_HEADERS, 1, _header_block(headers))
+
+
+def _header_block(headers: dict[bytes, bytes]) -> bytes:
     """Encode short headers, each as a literal that is not indexed: RFC 7541, section 6.2.2."""
     return b"".join(
         b"\x00" + bytes([len(key)]) + key + bytes([len(value)]) + value

@@ -88,18 +88,9 @@ def test_hostile_id(value: bytes, server: RunningServer) -> None:
 
 def trailers_by_hand(port: int, request_id: bytes) -> bytes:
     """Call GetModelInfo without a client, which would check the id; return the trailers' block."""
-    headers = {
-        b":method": b"POST",
-        b":scheme": b"http",
-        b":path": f"/{SERVICE}/GetModelInfo".encode(),
-        b":authority": b"localhost",
-        b"te": b"trailers",
-        b"content-type": b"application/grpc",
-        b"x-request-id": request_id,
-    }
     frames = [
         Frame(http2.SETTINGS),
-        Frame(http2.HEADERS, http2.END_HEADERS, 1, http2.header_block(headers)),
+        http2.begin(f"/{SERVICE}/GetModelInfo", x_request_id=request_id),
         Frame(http2.DATA, http2.END_STREAM, 1, NO_MESSAGE),
     ]
     with (

@@ -108,17 +108,9 @@ def test_all_watchers_are_told(running: Running) -> None:
 @pytest.fixture
 def deaf(running: Running) -> Iterator[socket.socket]:
     """A watcher that leaves no room for an answer."""
-    headers = {
-        b":method": b"POST",
-        b":scheme": b"http",
-        b":path": f"/{NAME}/Watch".encode(),
-        b":authority": b"localhost",
-        b"te": b"trailers",
-        b"content-type": b"application/grpc",
-    }
     frames = [
         Frame(http2.SETTINGS, payload=struct.pack(">HI", INITIAL_WINDOW_SIZE, 0)),
-        Frame(http2.HEADERS, http2.END_HEADERS, 1, http2.header_block(headers)),
+        http2.begin(f"/{NAME}/Watch"),
         Frame(http2.DATA, http2.END_STREAM, 1, EMPTY_MESSAGE),
     ]
     with socket.create_connection(("127.0.0.1", running.port), TIMEOUT_S) as connection:

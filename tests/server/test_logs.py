@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import grpc
 import numpy as np
 import pytest
 
+import http2
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.open_inference import open_inference_pb2_grpc as oip_grpc
 from face_embedding.v1 import face_embedding_pb2 as pb
@@ -26,6 +28,7 @@ from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
 from face_embedding_server.telemetry import logs
+from http2 import Frame
 from support import MOBILE, encode, person, running_server, small_settings
 
 TIMEOUT_S = 60
@@ -89,6 +92,16 @@ def served(
     store: Store, folder: Path, use: Callable[[grpc.Channel], object], *flags: str
 ) -> list[str]:
     """Run a server of a caller with a token, use it, stop it, and return what it logged."""
+
+    def use_address(address: str) -> None:
+        with grpc.insecure_channel(address) as channel:
+            use(channel)
+
+    return served_at(store, folder, use_address, *flags)
+
+
+def served_at(store: Store, folder: Path, use: Callable[[str], object], *flags: str) -> list[str]:
+    """Do as `served` for what uses its address."""
     access, log = folder / "access.toml", folder / "log"
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()
     access.write_text(
@@ -103,8 +116,7 @@ def served(
     ):
         assert process.stdout
         address = process.stdout.readline().split(" on ")[1].split()[0]
-        with grpc.insecure_channel(address) as channel:
-            use(channel)
+        use(address)
         process.send_signal(signal.SIGTERM)
         assert process.wait(TIMEOUT_S) == 0
     return log.read_text("utf-8").splitlines()
@@ -312,6 +324,29 @@ def test_nothing_private_in_a_fault(
     assert private_in(faults[form], noise, []) == []
     assert "array(" not in faults[form]
     assert "locals" not in faults[form]
+
+
+def test_undecodable_token(store: Store, tmp_path: Path) -> None:
+    """A token that is no text, which no client of gRPC would send, is not logged either."""
+    token = b"Bearer \xff" + WRONG_TOKEN.encode()
+    frames = [
+        Frame(http2.SETTINGS),
+        http2.begin(f"/{SERVICE}/GetModelInfo", authorization=token),
+        Frame(http2.DATA, http2.END_STREAM, 1, bytes(5)),
+    ]
+
+    def send(address: str) -> None:
+        host, _, port = address.partition(":")
+        with socket.create_connection((host, int(port)), TIMEOUT_S) as connection:
+            connection.sendall(http2.PREFACE + b"".join(frame.encode() for frame in frames))
+            for frame in http2.read_frames(connection.makefile("rb")):
+                if frame.kind == http2.HEADERS and frame.flags & http2.END_STREAM:
+                    return
+
+    lines = served_at(store, tmp_path, send, "--log-format", "json", "--log-level", "debug")
+    ended = [fields for fields in map(json.loads, lines) if fields["event"] == "call ended"]
+    assert [fields["code"] for fields in ended] == ["UNAUTHENTICATED"]
+    assert WRONG_TOKEN not in "".join(lines)
 
 
 def test_level(store: Store, tmp_path: Path, noise: Face) -> None:

@@ -54,13 +54,16 @@ def configure(form: Format, level: Level) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # Otherwise a caller's metadata that is no text is logged as it is, tokens too.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_no_metadata)
 
 
 def take_native_output() -> None:
     """From now on, log what libraries write to standard error past Python.
 
     Decoders of images write there what they think of a broken one, and would put lines of no form
-    into the log. Python's own words, and those of a crash, still go there directly.
+    into the log. Python's own words, and its traceback of a crash, still go there directly; what a
+    library says as it ends the process may be lost.
     """
     own = os.fdopen(os.dup(_STANDARD_ERROR), "w", buffering=1, encoding="utf-8", errors="replace")
     reader, writer = os.pipe()
@@ -78,6 +81,10 @@ def take_native_output() -> None:
                 _log.debug("a library says: %s", line.rstrip())
 
     threading.Thread(target=log, name="standard error", daemon=True).start()
+
+
+def _tells_no_metadata(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Invalid encoding")
 
 
 def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
