@@ -20,6 +20,7 @@ class Calls:
         self._changed = threading.Condition()
         self._active = 0
         self._stopping = False
+        self._finishing = False
         self._stream_ends: set[Callable[[], None]] = set()
 
     @contextmanager
@@ -44,11 +45,16 @@ class Calls:
     def stream(self, end: Callable[[], None]) -> Iterator[None]:
         """Do as `admitted` for a stream, which is asked by `end` to take no more items."""
         with self.admitted():
-            self._stream_ends.add(end)
+            with self._changed:
+                self._stream_ends.add(end)
+                # It was admitted just before, and those that were there then have been asked.
+                if self._finishing:
+                    end()
             try:
                 yield
             finally:
-                self._stream_ends.discard(end)
+                with self._changed:
+                    self._stream_ends.discard(end)
 
     @property
     def is_stopping(self) -> bool:
@@ -62,9 +68,10 @@ class Calls:
 
     def finish(self, timeout_s: float) -> bool:
         """Ask streams to end, and wait for all calls; return whether all ended in time."""
-        for end in list(self._stream_ends):
-            end()
         with self._changed:
+            self._finishing = True
+            for end in self._stream_ends:
+                end()
             return self._changed.wait_for(lambda: self._active == 0, timeout_s)
 
 

@@ -161,7 +161,11 @@ class ModelHost:
         self._complaints.pop(name, None)
 
     def _files(self, stored: StoredModel) -> str:
-        return f"{stored.fingerprint}\n{self._read_calibration()}"
+        return f"{stored.fingerprint}\n{self._calibration_of(stored.manifest.name)}"
+
+    def _calibration_of(self, name: str) -> Calibration | None:
+        calibrated = self._read_calibration()
+        return calibrated if calibrated and calibrated.model == name else None
 
     def _read_calibration(self) -> Calibration | None:
         return calibration.read(self._settings.calibration) if self._settings.calibration else None
@@ -169,13 +173,8 @@ class ModelHost:
     def _load(self, stored: StoredModel, files: str) -> None:
         name = stored.manifest.name
         self._refused[name] = files
-        calibrated = self._read_calibration()
-        model = serving.load(
-            stored,
-            self._settings,
-            self._detector,
-            calibrated if calibrated and calibrated.model == name else None,
-        )
+        calibrated = self._calibration_of(name)
+        model = serving.load(stored, self._settings, self._detector, calibrated)
         self._forget_refusal(name)
         # One assignment, so that a request sees the old model or the new one.
         self._hosted[name] = _Hosted(model, files)

@@ -35,7 +35,7 @@ _PROBE_OPTIONS = [
     ("grpc.max_connection_age_ms", 30_000),
     ("grpc.max_connection_age_grace_ms", 1_000),
 ]
-_LAST_GRACE_S = 0.2
+_LAST_GRACE_S = 1
 # By then a call that gRPC does not let go of is left behind.
 _LAST_WAIT_S = 5
 _MS = 1000

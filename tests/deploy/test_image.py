@@ -123,6 +123,13 @@ def test_compose_settings() -> None:
     assert chosen.allow_plaintext_network is False
 
 
+def test_compose_is_open_to_this_machine_alone() -> None:
+    """No port is published to other machines, as nobody is asked who they are."""
+    published = [p for each in COMPOSE["services"].values() for p in each.get("ports", ())]
+    assert published
+    assert [port for port in published if not port.startswith("127.0.0.1:")] == []
+
+
 def test_compose_waits_for_the_server_to_stop() -> None:
     """The server may drain and give grace before it is killed."""
     chosen = settings(compose_settings())

@@ -30,12 +30,21 @@ METHODS = {
         *(f"{V2}/{name}" for name in ("ModelInfer", "ModelStreamInfer")),
     ],
     "compare": [f"{V1}/Compare"],
-    "info": [f"{V1}/GetModelInfo", f"{V2}/ModelMetadata", f"{V2}/ServerMetadata"],
+    "info": ["grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"],
+    "debug": ["grpc.channelz.v1.Channelz/GetServers"],
 }
-ALL_METHODS = [method for methods in METHODS.values() for method in methods]
+# Any of the permissions but the last is enough for these.
+DESCRIPTIONS = [f"{V1}/GetModelInfo", f"{V2}/ModelMetadata", f"{V2}/ServerMetadata"]
+ALL_METHODS = [*(method for methods in METHODS.values() for method in methods), *DESCRIPTIONS]
 ANY = [f"{V2}/{name}" for name in ("ServerLive", "ServerReady", "ModelReady")]
 TIMEOUT_S = 20
-PAST = datetime.now(timezone.utc) - timedelta(days=2)
+DAY = timedelta(days=1)
+PAST = datetime.now(timezone.utc) - 2 * DAY
+# Of client certificates that are not valid now.
+DATES: dict[str | None, dict[str, datetime]] = {
+    "expired": {"not_before": PAST - DAY, "not_after": PAST},
+    "early": {"not_before": PAST + 3 * DAY, "not_after": PAST + 4 * DAY},
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,10 @@ def call(channel: grpc.Channel, method: str, authorization: str | None = None) -
     raise AssertionError("junk was taken")
 
 
+def is_allowed(permission: str, method: str) -> bool:
+    return method in METHODS[permission] or (method in DESCRIPTIONS and permission != "debug")
+
+
 def reason_of(error: grpc.RpcError) -> str:
     info = error_details_pb2.ErrorInfo()
     for key, value in error.trailing_metadata() or ():
@@ -86,7 +99,7 @@ def digest(token: str) -> str:
 
 ACCESS = f"""
 [everything]
-permissions = ["embed", "compare", "info"]
+permissions = ["embed", "compare", "info", "debug"]
 tokens = [
   {{ sha256 = "{digest("old")}", expires = {PAST:%Y-%m-%dT%H:%M:%SZ} }},
   {{ sha256 = "{digest("right")}", expires = 2999-01-01T00:00:00Z }},
@@ -139,7 +152,8 @@ def token_server(store: Store, identity: Identity, folder: Path) -> Iterator[Run
     file = folder / "tokens.toml"
     lines = [line for line in ACCESS.splitlines() if "certificates" not in line]
     file.write_text("\n".join(lines))
-    with running_server(small_settings(store, access=file, **identity.settings())) as running:
+    chosen = small_settings(store, access=file, channelz=True, **identity.settings())
+    with running_server(chosen) as running:
         yield running
 
 
@@ -148,7 +162,8 @@ def mtls_server(
     store: Store, identity: Identity, access_file: Path, ca_file: Path
 ) -> Iterator[RunningServer]:
     """A server with TLS that asks for a client certificate, and takes tokens too."""
-    chosen = small_settings(store, access=access_file, tls_client_ca=ca_file, **identity.settings())
+    files = {"access": access_file, "tls_client_ca": ca_file, **identity.settings()}
+    chosen = small_settings(store, channelz=True, **files)
     with running_server(chosen) as running:
         yield running
 
@@ -197,7 +212,7 @@ def test_permission(
     permission: str, method: str, token_server: RunningServer, authority: trustme.CA
 ) -> None:
     """A caller may call what its permissions name; the description of a model with any of them."""
-    allowed = method in METHODS[permission] or method in METHODS["info"]
+    allowed = is_allowed(permission, method)
     with secure(token_server, authority.cert_pem.bytes()) as channel:
         outcome = call(channel, method, f"Bearer {permission}")
     assert outcome == (LET_IN if allowed else FORBIDDEN)
@@ -219,6 +234,7 @@ def test_probes_need_no_credentials(
         pytest.param(None, NO_CONNECTION, id="missing"),
         pytest.param("foreign", NO_CONNECTION, id="foreign"),
         pytest.param("expired", NO_CONNECTION, id="expired"),
+        pytest.param("early", NO_CONNECTION, id="not valid yet"),
         pytest.param("stranger", UNKNOWN, id="not listed"),
         pytest.param("everything", LET_IN, id="listed"),
     ],
@@ -233,9 +249,8 @@ def test_certificate(
 ) -> None:
     """A client certificate is checked by the connection, and its name before any method."""
     issuer = trustme.CA() if own == "foreign" else authority
-    dates = {"not_before": PAST - timedelta(days=2), "not_after": PAST} if own == "expired" else {}
-    name = f"{'everything' if own in ('foreign', 'expired') else own}.example.org"
-    identity = issue(tmp_path, issuer, name, **dates) if own else None
+    name = f"{'everything' if expected == NO_CONNECTION else own}.example.org"
+    identity = issue(tmp_path, issuer, name, **DATES.get(own, {})) if own else None
     if own == "stranger" and method in ANY:
         expected = LET_IN
     with secure(mtls_server, authority.cert_pem.bytes(), identity) as channel:
@@ -252,7 +267,7 @@ def test_certificate_permission(
     tmp_path: Path,
 ) -> None:
     """Permissions are the same for a caller who is known by a certificate."""
-    allowed = method in METHODS[permission] or method in METHODS["info"]
+    allowed = is_allowed(permission, method)
     identity = issue(tmp_path, authority, f"{permission}.example.org")
     with secure(mtls_server, authority.cert_pem.bytes(), identity) as channel:
         assert call(channel, method) == (LET_IN if allowed else FORBIDDEN)
@@ -329,7 +344,8 @@ def test_refusals_are_counted(token_server: RunningServer, authority: trustme.CA
 
 def test_everyone_without_access_file(channel: grpc.Channel) -> None:
     """Without an access file everyone may call everything."""
-    assert {call(channel, method) for method in ALL_METHODS} == {LET_IN}
+    methods = [method for method in ALL_METHODS if method not in METHODS["debug"]]
+    assert {call(channel, method) for method in methods} == {LET_IN}
 
 
 def test_new_token(capsys: pytest.CaptureFixture[str]) -> None:

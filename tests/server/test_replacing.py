@@ -211,10 +211,10 @@ def load(address: str, face: Face) -> Iterator[Load]:
             thread.join()
 
 
-def loads(running: RunningServer, outcome: str) -> float:
+def loads(running: RunningServer, outcome: str, model: str = MOBILE) -> float:
     """How often a model was loaded, or refused."""
     value = running.server.metrics.registry.get_sample_value
-    labels = {"model": MOBILE, "outcome": outcome}
+    labels = {"model": model, "outcome": outcome}
     return value("face_embedding_model_loads_total", labels) or 0
 
 
@@ -389,6 +389,18 @@ def test_calibration_of_other_weights(
         write(Calibration(own_store.get(MOBILE).embedding_space, 1, 1, ()), file)
         running.server.refresh(retry=True)
         assert client.model_info().model_version == version
+
+
+def test_calibration_of_one_model(own_store: Store, resnet34_store: Store, tmp_path: Path) -> None:
+    """A new calibration has the model that it is of loaded anew, and no other."""
+    add_resnet34(own_store, resnet34_store)
+    file = tmp_path / "calibration.json"
+    write(Calibration(own_store.get(MOBILE).embedding_space, 1, 1, ()), file)
+    settings = small_settings(own_store, model=f"{MOBILE},{RESNET34}", calibration=file)
+    with running_server(settings) as running:
+        write(Calibration(own_store.get(MOBILE).embedding_space, 2, 2, ()), file)
+        running.server.refresh(retry=True)
+        assert [loads(running, "loaded", name) for name in (MOBILE, RESNET34)] == [2, 1]
 
 
 def test_in_flight_calls_keep_theirs(

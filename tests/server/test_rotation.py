@@ -129,6 +129,22 @@ def test_bad_rotation(
     assert served_certificate(tls_server) == first_certificate(good)
 
 
+def test_swapped_link(store: Store, authority: trustme.CA, tmp_path: Path) -> None:
+    """Kubernetes swaps a link to the folder of all files: the new certificate is in use then."""
+    old, new = (issue(tmp_path / name, authority, "localhost") for name in ("old", "new"))
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    (mounted / "..data").symlink_to(old.certificate.parent)
+    identity = Identity(mounted / old.certificate.name, mounted / old.key.name)
+    for file in (identity.certificate, identity.key):
+        file.symlink_to(f"..data/{file.name}")
+    with running_server(small_settings(store, **identity.settings())) as running:
+        assert served_certificate(running) == first_certificate(old)
+        (mounted / "..data_tmp").symlink_to(new.certificate.parent)
+        (mounted / "..data_tmp").rename(mounted / "..data")
+        assert served_certificate(running) == first_certificate(new)
+
+
 def test_client_authority_rotates(
     store: Store, identity: Identity, authority: trustme.CA, tmp_path: Path
 ) -> None:
