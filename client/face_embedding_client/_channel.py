@@ -133,6 +133,8 @@ class Connection:
             ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_S * _MS),
             # The one before alone leaves the time that a ping has to be answered in at a minute.
             ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT_S * _MS),
+            # Without a limit; by default the third ping waits for a minute.
+            ("grpc.http2.max_pings_without_data", 0),
             ("grpc.service_config", json.dumps(self._service_config(balanced))),
         ]
         if self.tls and self.tls.server_name:

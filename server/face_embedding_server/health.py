@@ -1,4 +1,7 @@
-"""The health service, `grpc.health.v1`: it answers whatever the callers of any method do.
+"""The health service, `grpc.health.v1`: it answers whatever the callers of other methods do.
+
+Callers of its own who stay silent are cut off, and can make others wait until then; at the address
+that is for probes alone they cannot be strangers.
 
 It is gRPC's contract with a servicer of our own. The one in grpcio-health-checking sends under a
 lock that its completion thread needs too, so that a caller who closes or does not read can stop the

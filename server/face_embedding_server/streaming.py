@@ -89,7 +89,8 @@ def answers(
 ) -> Iterator[Answer]:
     """Yield the answers to the items of a call, as they are done.
 
-    If the server stops, the items that were taken are answered, and the call ends with STOPPING.
+    If the server stops, the items that were taken are answered; then the call ends with STOPPING if
+    there may be more.
 
     Args:
         requests: the items.
@@ -102,7 +103,7 @@ def answers(
     if not context.add_callback(stream.abandon):
         return  # The call is over already.
 
-    was_asked_to_end = threading.Event()
+    was_asked_to_end, has_all = threading.Event(), threading.Event()
 
     def end() -> None:
         was_asked_to_end.set()
@@ -110,19 +111,25 @@ def answers(
 
     try:
         with admission.stream(end):
-            read = functools.partial(copy_context().run, _read, requests, stream, begin)
+            read = functools.partial(copy_context().run, _read, requests, stream, begin, has_all)
             threading.Thread(target=read, daemon=True).start()
             yield from stream
-        if was_asked_to_end.is_set():
+        if was_asked_to_end.is_set() and not has_all.is_set():
             raise calls.stopping()
     except Exception as error:
         answering.abort(context, answering.refusal_of(error))
 
 
 def _read(
-    requests: Iterator[bytes], stream: Stream[Answer], begin: Callable[[bytes], None]
+    requests: Iterator[bytes],
+    stream: Stream[Answer],
+    begin: Callable[[bytes], None],
+    has_all: threading.Event,
 ) -> None:
-    """Take the items of a stream, as there is room, and begin to answer each."""
+    """Take the items of a stream, as there is room, and begin to answer each.
+
+    Tells by an event that it has taken all.
+    """
     try:
         for data in requests:
             if not stream.take(len(data)):
@@ -133,4 +140,5 @@ def _read(
     except RuntimeError:
         stream.abandon()  # The server is gone, and with it the threads for faces.
     else:
+        has_all.set()
         stream.end()

@@ -13,6 +13,8 @@ T = TypeVar("T")
 
 # How much a new duration counts in the smoothed one.
 _WEIGHT = 0.1
+# One that takes longer than so many times the usual was held up, which says nothing of the next.
+_MOST = 4
 # A turn may take a little longer than turns do, and its answer has to reach the caller.
 _MARGIN = 1.25
 
@@ -45,9 +47,13 @@ class Turns:
         try:
             return work(*args, **kwargs)
         finally:
-            took_s = time.perf_counter() - since
-            self._usual_s += _WEIGHT * (took_s - self._usual_s)
+            self._took(time.perf_counter() - since)
             self._pass_on()
+
+    def _took(self, seconds: float) -> None:
+        """Learn how long a turn takes."""
+        usual_s = self._usual_s or seconds
+        self._usual_s = usual_s + _WEIGHT * (min(seconds, _MOST * usual_s) - usual_s)
 
     def _take(self) -> None:
         with self._lock:

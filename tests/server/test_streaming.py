@@ -6,7 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from face_embedding_server import streaming
+from face_embedding_server.calls import Calls
 from face_embedding_server.streaming import Stream
+from support import wait_until
 
 TIMEOUT_S = 60
 
@@ -72,6 +75,34 @@ def test_end_while_full(threads: ThreadPoolExecutor) -> None:
     began.wait()
     stream.end()
     assert not waiting.result(TIMEOUT_S)
+
+
+class Context:
+    """What a call is of gRPC's, as far as a stream asks."""
+
+    def add_callback(self, _: object) -> bool:
+        return True
+
+    def abort(self, code: object, details: str) -> None:
+        raise AssertionError(details)
+
+
+def test_stopped_when_complete(threads: ThreadPoolExecutor) -> None:
+    """A stream whose items are all there ends well, though the server was asked to stop."""
+    admission, stream = Calls(), Stream[str](2, 100)
+    answers = streaming.answers(
+        iter([b"a"]),
+        Context(),  # type: ignore[arg-type]  # No call of gRPC.
+        admission,
+        stream,
+        lambda _: None,
+    )
+    answered = threads.submit(list, answers)
+    wait_until(lambda: stream._ended)
+    admission.refuse()
+    assert not admission.finish(0)
+    stream.done("a", 1)
+    assert answered.result(TIMEOUT_S) == ["a"]
 
 
 def test_abandon() -> None:

@@ -50,6 +50,8 @@ class Engine:
         self._threads = ThreadPoolExecutor(10)
         self._over = threading.Event()
         inside = threading.Event()
+        # It knows by now that a turn takes next to no time.
+        self._turns.run(lambda: None)
 
         def occupy() -> None:
             inside.set()
@@ -119,6 +121,15 @@ def test_close_deadline(engine: Engine) -> None:
     with pytest.raises(Refusal):
         hasty.result(TIMEOUT_S)
     assert engine.done == ["patient"]
+
+
+def test_stall(engine: Engine) -> None:
+    """One turn that was held up does not let all that follow seem late."""
+    next_ = engine.embed("next", Caller(0.01))
+    threading.Event().wait(0.3)
+    engine.let_go()
+    next_.result(TIMEOUT_S)
+    assert engine.done == ["next"]
 
 
 def test_failure() -> None:

@@ -6,6 +6,7 @@ in this module and nowhere else.
 
 import importlib
 import os
+import traceback
 import warnings
 import weakref
 from collections import deque
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_embedding_models import checkpoint, conversion
+from face_embedding_models.manifest import Manifest
 from face_embedding_models.store import StoredModel
 from face_embedding_server.backends import BackendError, BackendInfo, Pixels
 from face_embedding_server.images import swap_red_and_blue
@@ -35,7 +37,11 @@ class MxnetBackend:
     """A bound network."""
 
     def __init__(self, model: StoredModel) -> None:
-        self._box, version = _run(_bind, model)
+        symbol_bytes, params_bytes = model.read_checkpoint_files()
+        # MXNet ends the process when a graph or a shape is malformed, so it only sees networks that
+        # the converter understands.
+        conversion.convert(checkpoint.parse(symbol_bytes, params_bytes), model.manifest)
+        self._box, version = _run(_bind, model.manifest, symbol_bytes, params_bytes)
         # Not told to the thread from here: this may run while that very thing is done.
         weakref.finalize(self, _UNUSED.append, self._box)
         order = model.manifest.input.mxnet_channel_order
@@ -72,19 +78,20 @@ def _run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     def run() -> T:
         while _UNUSED:
             _UNUSED.popleft().clear()
-        return work(*args, **kwargs)
+        try:
+            return work(*args, **kwargs)
+        except Exception as error:
+            # Its frames hold what MXNet made, which whoever drops the error would free.
+            for each in filter(None, (error, error.__context__)):
+                traceback.clear_frames(each.__traceback__)
+            raise
 
     return _THREAD.submit(run).result()
 
 
-def _bind(model: StoredModel) -> tuple[list[Any], str]:
-    """Return a box with an MXNet executor of the model for one face, and MXNet's version."""
+def _bind(known: Manifest, symbol_bytes: bytes, params_bytes: bytes) -> tuple[list[Any], str]:
+    """Return a box with an MXNet executor of a model for one face, and MXNet's version."""
     mxnet = _import_mxnet()
-    symbol_bytes, params_bytes = model.read_checkpoint_files()
-    known = model.manifest
-    # MXNet ends the process when a graph or a shape is malformed, so it only sees networks that
-    # the converter understands.
-    conversion.convert(checkpoint.parse(symbol_bytes, params_bytes), known)
     try:
         internals = mxnet.sym.load_json(symbol_bytes.decode()).get_internals()
         network = internals[f"{known.output.mxnet_name}_output"]
