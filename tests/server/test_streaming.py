@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -41,7 +42,7 @@ def test_no_room(items: int, first: int, second: int, threads: ThreadPoolExecuto
     answers = iter(stream)
     stream.done("first", first)
     assert next(answers) == "first"
-    with pytest.raises(TimeoutError):
+    with pytest.raises(futures.TimeoutError):
         taken.result(0.1)
     # To ask for the next answer tells that this one was sent.
     last = threads.submit(next, answers)
