@@ -31,6 +31,8 @@ class Stream(Generic[Answer]):
         self._max_bytes = max_bytes
         self._changed = threading.Condition()
         self._answers: queue.SimpleQueue[tuple[Answer, int] | None] = queue.SimpleQueue()
+        # Whether all items there are were taken.
+        self.is_complete = False
         self._ended = False
         self._abandoned = False
         self._items = 0
@@ -57,6 +59,11 @@ class Stream(Generic[Answer]):
             self._ended = True
             self._changed.notify()
         self._answers.put(None)
+
+    def complete(self) -> None:
+        """Take it that there are no more items."""
+        self.is_complete = True
+        self.end()
 
     def abandon(self) -> None:
         """Stop at once: nobody wants the answers any more."""
@@ -103,7 +110,7 @@ def answers(
     if not context.add_callback(stream.abandon):
         return  # The call is over already.
 
-    was_asked_to_end, has_all = threading.Event(), threading.Event()
+    was_asked_to_end = threading.Event()
 
     def end() -> None:
         was_asked_to_end.set()
@@ -111,25 +118,19 @@ def answers(
 
     try:
         with admission.stream(end):
-            read = functools.partial(copy_context().run, _read, requests, stream, begin, has_all)
+            read = functools.partial(copy_context().run, _read, requests, stream, begin)
             threading.Thread(target=read, daemon=True).start()
             yield from stream
-        if was_asked_to_end.is_set() and not has_all.is_set():
+        if was_asked_to_end.is_set() and not stream.is_complete:
             raise calls.stopping()
     except Exception as error:
         answering.abort(context, answering.refusal_of(error))
 
 
 def _read(
-    requests: Iterator[bytes],
-    stream: Stream[Answer],
-    begin: Callable[[bytes], None],
-    has_all: threading.Event,
+    requests: Iterator[bytes], stream: Stream[Answer], begin: Callable[[bytes], None]
 ) -> None:
-    """Take the items of a stream, as there is room, and begin to answer each.
-
-    Tells by an event that it has taken all.
-    """
+    """Take the items of a stream, as there is room, and begin to answer each."""
     try:
         for data in requests:
             if not stream.take(len(data)):
@@ -140,5 +141,4 @@ def _read(
     except RuntimeError:
         stream.abandon()  # The server is gone, and with it the threads for faces.
     else:
-        has_all.set()
-        stream.end()
+        stream.complete()
