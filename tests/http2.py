@@ -1,5 +1,6 @@
 """Frames of HTTP/2, for what no client of gRPC would send or see: RFC 9113, section 4."""
 
+import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, SETTINGS, PING, GOAWAY = 0, 1, 4, 6, 7
 ACK = END_STREAM = 1
 END_HEADERS = 4
+# A message of gRPC with no fields: not compressed, of length 0.
+EMPTY_MESSAGE = bytes(5)
+TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,24 @@ def begin(path: str, **metadata: bytes) -> Frame:
         b"content-type": b"application/grpc",
     } | {name.replace("_", "-").encode(): value for name, value in metadata.items()}
     return Frame(HEADERS, END_HEADERS, 1, _header_block(headers))
+
+
+def trailers_of(port: int, path: str, **metadata: bytes) -> bytes:
+    """Call a method with an empty message; return the block of the trailers."""
+    frames = [
+        Frame(SETTINGS),
+        begin(path, **metadata),
+        Frame(DATA, END_STREAM, 1, EMPTY_MESSAGE),
+    ]
+    with (
+        socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as connection,
+        connection.makefile("rb") as file,
+    ):
+        connection.sendall(PREFACE + b"".join(frame.encode() for frame in frames))
+        for frame in read_frames(file):
+            if frame.kind == HEADERS and frame.flags & END_STREAM:
+                return frame.payload
+    raise AssertionError("the connection ended before the call")
 
 
 def _header_block(headers: dict[bytes, bytes]) -> bytes:

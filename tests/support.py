@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import grpc
 import numpy as np
 import openvino as ov
 import pytest
 import trustme
+from google.rpc import error_details_pb2, status_pb2
 from skimage import data
 
 from face_embedding_models import ir, manifest, synthesis
@@ -82,6 +84,24 @@ def small_settings(store: Store, **changes: object) -> Settings:
         "drain_s": 0,
     }
     return Settings.model_validate(values | changes)
+
+
+def metric(running: RunningServer, name: str, **labels: str) -> float:
+    """Return a metric of a server, by its name without the prefix; 0 if it is not there yet."""
+    return running.server.metrics.registry.get_sample_value(f"face_embedding_{name}", labels) or 0
+
+
+def status_of(error: grpc.RpcError) -> status_pb2.Status:
+    """Return the status in the trailers of a refused call."""
+    trailers = dict(error.trailing_metadata())
+    return status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+
+
+def info_of(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
+    """Return what a status says to programs."""
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    return info
 
 
 def wait_until(reached: Callable[[], bool]) -> None:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import grpc
 import numpy as np
 import pytest
-from google.rpc import error_details_pb2, status_pb2
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import FaceEmbeddingClient, InvalidRequestError
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_server.images import Image as Face
-from support import encode
+from support import encode, info_of, status_of
 
 FACE: Face = sample_faces(112, 112)[0].pixels_bgr
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -291,8 +290,7 @@ def test_refused(
         methods[type(request)](request, timeout=10)
     error = caught.value
     status = status_of(error)
-    info = error_details_pb2.ErrorInfo()
-    assert status.details[0].Unpack(info)
+    info = info_of(status)
     assert error.code() is case.code
     assert (info.reason, info.domain) == (case.reason, "face-embedding")
     assert info.metadata["field"] == case.field
@@ -307,7 +305,7 @@ def test_malformed_bytes(method: str, channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError, match=r"the bytes are not a face_embedding\.v1\.") as caught:
         channel.unary_unary(f"/face_embedding.v1.FaceEmbeddingService/{method}")(b"\xff\xffjunk")
     assert caught.value.code() is INVALID
-    assert reason_of(status_of(caught.value)) == "MALFORMED"
+    assert info_of(status_of(caught.value)).reason == "MALFORMED"
 
 
 def test_malformed_item(channel: grpc.Channel) -> None:
@@ -318,7 +316,7 @@ def test_malformed_item(channel: grpc.Channel) -> None:
         pb.EmbedStreamResponse.FromString, stream(iter([b"\xff\xffjunk", good]), timeout=10)
     )
     results = {answer.id: answer.result for answer in answers}
-    assert reason_of(results[""].error) == "MALFORMED"
+    assert info_of(results[""].error).reason == "MALFORMED"
     assert results["good"].HasField("embedding")
 
 
@@ -377,14 +375,3 @@ def test_every_truncation(suffix: str, client: FaceEmbeddingClient) -> None:
     cuts = [data[:length] for length in range(1, len(data) - 12, len(data) // 25)]
     reasons = {getattr(result, "reason", "embedded") for result in client.embed_many(cuts)}
     assert reasons == {"IMAGE_UNREADABLE"}
-
-
-def reason_of(status: status_pb2.Status) -> str:
-    info = error_details_pb2.ErrorInfo()
-    status.details[0].Unpack(info)
-    return info.reason
-
-
-def status_of(error: grpc.RpcError) -> status_pb2.Status:
-    trailers = dict(error.trailing_metadata())
-    return status_pb2.Status.FromString(trailers["grpc-status-details-bin"])

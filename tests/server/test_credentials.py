@@ -18,7 +18,7 @@ from face_embedding_server import access, cli
 from face_embedding_server.access import AccessError
 from face_embedding_server.errors import STATUS_DETAILS_KEY
 from face_embedding_server.images import Image as Face
-from support import Identity, RunningServer, encode, issue, running_server, small_settings
+from support import Identity, RunningServer, encode, issue, metric, running_server, small_settings
 
 # Bytes that are no message: a method that is reached refuses them as malformed.
 JUNK = b"\xff"
@@ -318,9 +318,7 @@ def test_no_handler_runs(
     face = pb.Face(encoded=encode(faces[0]), aligned=pb.Aligned())
 
     def decoded() -> float:
-        registry = token_server.server.metrics.registry
-        name = "face_embedding_stage_duration_seconds_count"
-        return registry.get_sample_value(name, {"stage": "decode"}) or 0
+        return metric(token_server, "stage_duration_seconds_count", stage="decode")
 
     with secure(token_server, authority.cert_pem.bytes()) as channel:
         embed = pb_grpc.FaceEmbeddingServiceStub(channel).Embed
@@ -337,9 +335,7 @@ def test_refusals_are_counted(token_server: RunningServer, authority: trustme.CA
     """Whoever is refused is counted by the reason."""
     with secure(token_server, authority.cert_pem.bytes()) as channel:
         call(channel, f"{V1}/Embed")
-    registry = token_server.server.metrics.registry
-    labels = {"reason": "CREDENTIALS_MISSING"}
-    assert (registry.get_sample_value("face_embedding_rejected_total", labels) or 0) >= 1
+    assert metric(token_server, "rejected_total", reason="CREDENTIALS_MISSING") >= 1
 
 
 def test_everyone_without_access_file(channel: grpc.Channel) -> None:

@@ -3,13 +3,11 @@
 import contextlib
 import os
 import re
-import socket
 from collections.abc import Iterator
 
 import cv2
 import grpc
 import pytest
-from google.rpc import error_details_pb2, status_pb2
 
 import http2
 from face_embedding.open_inference import open_inference_pb2 as oip
@@ -18,13 +16,20 @@ from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
 from face_embedding_server import access
 from face_embedding_server.images import Image as Face
-from http2 import Frame
-from support import RunningServer, encode, person, running_server, small_settings, wait_until
+from support import (
+    RunningServer,
+    encode,
+    info_of,
+    metric,
+    person,
+    running_server,
+    small_settings,
+    status_of,
+    wait_until,
+)
 
 TIMEOUT_S = 60
 SERVICE = "face_embedding.v1.FaceEmbeddingService"
-# A message of gRPC with no fields: not compressed, of length 0.
-NO_MESSAGE = bytes(5)
 MADE = re.compile(r"[0-9a-f]{16}")
 ACCEPTED = ["a", "Az-09_.:/+=", "x" * 128, "0f6a2c1e-7d1f-4b52-9d3c-5a2f0f6b1c11"]
 # So many photographs that one thread has them for a second.
@@ -80,28 +85,11 @@ def test_unfit_id(request_id: str, stub: pb_grpc.FaceEmbeddingServiceStub) -> No
 )
 def test_hostile_id(value: bytes, server: RunningServer) -> None:
     """An id that no client of gRPC would send, such as one of two lines, is replaced too."""
-    trailers = trailers_by_hand(server.server.port, value)
+    path = f"/{SERVICE}/GetModelInfo"
+    trailers = http2.trailers_of(server.server.port, path, x_request_id=value)
     assert b"\x0bgrpc-status\x010" in trailers
     assert re.search(rb"\x0cx-request-id\x10[0-9a-f]{16}", trailers)
     assert value not in trailers
-
-
-def trailers_by_hand(port: int, request_id: bytes) -> bytes:
-    """Call GetModelInfo without a client, which would check the id; return the trailers' block."""
-    frames = [
-        Frame(http2.SETTINGS),
-        http2.begin(f"/{SERVICE}/GetModelInfo", x_request_id=request_id),
-        Frame(http2.DATA, http2.END_STREAM, 1, NO_MESSAGE),
-    ]
-    with (
-        socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as connection,
-        connection.makefile("rb") as file,
-    ):
-        connection.sendall(http2.PREFACE + b"".join(frame.encode() for frame in frames))
-        for frame in http2.read_frames(file):
-            if frame.kind == http2.HEADERS and frame.flags & http2.END_STREAM:
-                return frame.payload
-    raise AssertionError("the connection ended before the call")
 
 
 def test_id_of_a_refusal(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
@@ -109,9 +97,7 @@ def test_id_of_a_refusal(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         stub.Embed(pb.EmbedRequest(), metadata=sent("refused"), timeout=TIMEOUT_S)
     trailers = dict(caught.value.trailing_metadata())
-    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
-    info = error_details_pb2.ErrorInfo()
-    assert status.details[0].Unpack(info)
+    info = info_of(status_of(caught.value))
     assert (info.reason, trailers["x-request-id"]) == ("NO_FACES", "refused")
 
 
@@ -175,10 +161,6 @@ def narrow_stub(narrow: RunningServer) -> Iterator[pb_grpc.FaceEmbeddingServiceS
 def photograph() -> pb.Face:
     """One that takes a while to look through."""
     return pb.Face(encoded=LARGE, detect=pb.DetectFace())
-
-
-def metric(running: RunningServer, name: str, **labels: str) -> float:
-    return running.server.metrics.registry.get_sample_value(f"face_embedding_{name}", labels) or 0
 
 
 def looks(running: RunningServer) -> float:

@@ -19,7 +19,6 @@ TIMEOUT_S = 20
 PATIENCE_S = 1
 INITIAL_WINDOW_SIZE = 4
 RESET = 3
-EMPTY_MESSAGE = b"\x00" * 5
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def deaf(running: Running) -> Iterator[socket.socket]:
     frames = [
         Frame(http2.SETTINGS, payload=struct.pack(">HI", INITIAL_WINDOW_SIZE, 0)),
         http2.begin(f"/{NAME}/Watch"),
-        Frame(http2.DATA, http2.END_STREAM, 1, EMPTY_MESSAGE),
+        Frame(http2.DATA, http2.END_STREAM, 1, http2.EMPTY_MESSAGE),
     ]
     with socket.create_connection(("127.0.0.1", running.port), TIMEOUT_S) as connection:
         connection.sendall(http2.PREFACE + b"".join(frame.encode() for frame in frames))

@@ -7,13 +7,12 @@ from typing import Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2, status_pb2
 
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.open_inference import open_inference_pb2_grpc as oip_grpc
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
-from support import encode, running_server, small_settings
+from support import encode, info_of, running_server, small_settings, status_of
 
 TIMEOUT_S = 60
 VALUES = 112 * 112 * 3
@@ -167,11 +166,7 @@ def test_refusals(
         stub.ModelInfer(request_, timeout=TIMEOUT_S)
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert message in raised.value.details()
-    trailers = dict(raised.value.trailing_metadata())
-    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
-    info = error_details_pb2.ErrorInfo()
-    assert status.details[0].Unpack(info)
-    assert info.metadata["field"] == field
+    assert info_of(status_of(raised.value)).metadata["field"] == field
 
 
 def test_typed_and_raw(stub: oip_grpc.GRPCInferenceServiceStub, faces: list[Face]) -> None:

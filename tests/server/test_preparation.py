@@ -12,7 +12,6 @@ import cv2
 import grpc
 import numpy as np
 import pytest
-from google.rpc import error_details_pb2, status_pb2
 from PIL import Image as PillowImage
 from skimage import data
 
@@ -22,7 +21,16 @@ from face_embedding_models.store import Store
 from face_embedding_server.embeddings import cosine_similarity
 from face_embedding_server.faces import LANDMARKS
 from face_embedding_server.images import Image
-from support import MOBILE, RunningServer, encode, person, running_server, small_settings
+from support import (
+    MOBILE,
+    RunningServer,
+    encode,
+    info_of,
+    person,
+    running_server,
+    small_settings,
+    status_of,
+)
 
 PERSON = person()
 CAT = cv2.cvtColor(data.chelsea(), cv2.COLOR_RGB2BGR)
@@ -57,11 +65,8 @@ def refusal(
     """The code, reason and message with which a face is refused."""
     with pytest.raises(grpc.RpcError) as caught:
         embed(stub, face)
-    trailers = dict(caught.value.trailing_metadata())
-    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
-    info = error_details_pb2.ErrorInfo()
-    status.details[0].Unpack(info)
-    return caught.value.code(), info.reason, caught.value.details()
+    reason = info_of(status_of(caught.value)).reason
+    return caught.value.code(), reason, caught.value.details()
 
 
 def cosine(first: pb.EmbedResult | pb.EmbeddedFace, second: pb.EmbedResult) -> float:

@@ -24,7 +24,7 @@ from face_embedding_models.store import GOLDEN_FILE, IR_MODEL_FILE, IR_WEIGHTS_F
 from face_embedding_server.calibration import Calibration, write
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.images import Image as Face
-from support import MOBILE, RESNET34, RunningServer, running_server, small_settings
+from support import MOBILE, RESNET34, RunningServer, metric, running_server, small_settings
 
 REPLACEMENTS = 50
 CORRUPT_EVERY = 5
@@ -213,9 +213,7 @@ def load(address: str, face: Face) -> Iterator[Load]:
 
 def loads(running: RunningServer, outcome: str, model: str = MOBILE) -> float:
     """How often a model was loaded, or refused."""
-    value = running.server.metrics.registry.get_sample_value
-    labels = {"model": model, "outcome": outcome}
-    return value("face_embedding_model_loads_total", labels) or 0
+    return metric(running, "model_loads_total", model=model, outcome=outcome)
 
 
 @pytest.mark.timeout(600)

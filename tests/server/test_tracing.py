@@ -139,7 +139,6 @@ def test_photograph(exporter: InMemorySpanExporter, stub: pb_grpc.FaceEmbeddingS
 
 def test_detect(exporter: InMemorySpanExporter, stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
     """To find faces has its stages."""
-    exporter.clear()
     request = pb.DetectRequest(encoded=PHOTOGRAPH.encoded)
     stub.Detect(request, timeout=TIMEOUT_S)
     _, children = spans_of_call(exporter)
@@ -150,7 +149,6 @@ def test_compare(
     exporter: InMemorySpanExporter, stub: pb_grpc.FaceEmbeddingServiceStub, aligned: pb.Face
 ) -> None:
     """To compare two faces has the stages of both, and one answer."""
-    exporter.clear()
     side = pb.CompareSide(face=aligned)
     stub.Compare(pb.CompareRequest(first=side, second=side), timeout=TIMEOUT_S)
     _, children = spans_of_call(exporter)
