@@ -19,7 +19,8 @@ from statistics import fmean
 
 from face_embedding_models import drift, ir, manifest, quantization, synthesis
 from face_embedding_models.sample_faces import sample_faces
-from face_embedding_models.store import IR_MODEL_FILE, Store
+from face_embedding_models.store import Store
+from face_embedding_models.stored import IR_MODEL_FILE, Provenance
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -113,8 +114,8 @@ def prepare(store: Store, name: str, precision: str) -> None:
     """Put a stand-in into the store if it has no weights for the model; its speed is the same."""
     if name not in store.names():
         known = manifest.load(name)
-        stand_in = store.add(known, *synthesis.synthesize(known), "synthetic", "synthesize")
-        ir.convert(stand_in)
+        made = Provenance("synthetic", "synthesize")
+        stand_in = store.add(known, synthesis.synthesize(known), made, ir.convert)
         store.use(stand_in)
     stored = store.get(name)
     if not stored.ir_folder(precision).exists():

@@ -82,9 +82,10 @@ def trained_store(tmp_path_factory: pytest.TempPathFactory, test_data: Path) -> 
     store = Store(tmp_path_factory.mktemp("trained"))
     source = test_data / "models" / "model-y1-test2"
     known = manifest.load(MOBILE)
-    trained = importing.import_model(store, known, str(source), allow_unverified=True)
-    ir.convert(trained)
-    store.use(trained)
+    trained = importing.import_weights(
+        store, known, [str(source)], allow_unverified=True, prepare=ir.convert
+    )
+    store.use_version(MOBILE, trained.version)
     return store
 
 

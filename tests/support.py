@@ -18,6 +18,7 @@ from skimage import data
 
 from face_embedding_models import ir, manifest, synthesis
 from face_embedding_models.store import Store
+from face_embedding_models.stored import Provenance
 from face_embedding_server.images import Image as Face
 from face_embedding_server.server import Server
 from face_embedding_server.settings import Settings
@@ -25,6 +26,8 @@ from face_embedding_server.telemetry.tracing import CallTracer
 
 MOBILE = "face-recognition-mobilefacenet-arcface"
 RESNET34 = "face-recognition-resnet34-arcface"
+
+SYNTHETIC = Provenance("synthetic", "synthesize")
 
 needs_bf16 = pytest.mark.skipif(
     "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
@@ -44,8 +47,7 @@ class Golden:
 
 def add_stand_in(store: Store, name: str) -> None:
     known = manifest.load(name)
-    stand_in = store.add(known, *synthesis.synthesize(known), "synthetic", "synthesize")
-    ir.convert(stand_in)
+    stand_in = store.add(known, synthesis.synthesize(known), SYNTHETIC, ir.convert)
     store.use(stand_in)
 
 

@@ -1,9 +1,7 @@
 """An MXNet checkpoint: a symbol and its parameters."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,15 +45,6 @@ def parse(symbol_bytes: bytes, params_bytes: bytes) -> Checkpoint:
     return Checkpoint(graph, arrays)
 
 
-def read(folder: Path) -> Checkpoint:
-    """Read the checkpoint in a folder of the store."""
-    return parse((folder / SYMBOL_FILE).read_bytes(), (folder / PARAMS_FILE).read_bytes())
-
-
-def digest(symbol_bytes: bytes, params_bytes: bytes) -> str:
-    """Return the SHA-256 that identifies a checkpoint's weights.
-
-    It is that of the parameters followed by the symbol, so anyone can recompute it:
-    `cat model-0000.params model-symbol.json | sha256sum`.
-    """
-    return hashlib.sha256(params_bytes + symbol_bytes).hexdigest()
+def files(symbol_bytes: bytes, params_bytes: bytes) -> dict[str, bytes]:
+    """Return the files of a checkpoint by name."""
+    return {SYMBOL_FILE: symbol_bytes, PARAMS_FILE: params_bytes}

@@ -30,17 +30,17 @@ def convert(checkpoint: Checkpoint, manifest: Manifest) -> ov.Model:
         UnsupportedOperatorError: for an operator or an attribute that is not known; the message
             names the node.
         ConversionError: if the network is otherwise not what the manifest describes.
-        CheckpointError: if the network has no node `manifest.output.mxnet_name`.
+        CheckpointError: if the network has no node `manifest.output.name`.
     """
     symbol = checkpoint.symbol
-    target = symbol.index_of(manifest.output.mxnet_name)
+    target = symbol.index_of(manifest.output.name)
     indices = symbol.reachable_from(target)
     uses = Counter(source for index in indices for source in symbol.nodes[index].inputs)
     used_names = {symbol.nodes[index].name for index in indices}
     unused = sorted(checkpoint.arrays.keys() - used_names)
     if unused:
         raise ConversionError(
-            f"the array '{unused[0]}' plays no part in the output '{manifest.output.mxnet_name}'"
+            f"the array '{unused[0]}' plays no part in the output '{manifest.output.name}'"
         )
     parameter = _input_of(manifest)
     values: dict[int, Value] = {}
@@ -49,7 +49,7 @@ def convert(checkpoint: Checkpoint, manifest: Manifest) -> ov.Model:
         if node.op != VARIABLE:
             values[index] = _convert_node(node, values, uses)
         elif node.name == manifest.input.name:
-            order = manifest.input.mxnet_channel_order
+            order = manifest.input.channel_order
             values[index] = Value(parameter.output(0), bgr=order == "RGB")
         else:
             values[index] = _constant_of(node, checkpoint)
@@ -101,7 +101,7 @@ def _model(parameter: ov.Node, output: ov.Output, manifest: Manifest) -> ov.Mode
     expected = ov.PartialShape([-1, manifest.output.size])
     if output.get_partial_shape() != expected:
         raise ConversionError(
-            f"the output '{manifest.output.mxnet_name}' has the shape "
+            f"the output '{manifest.output.name}' has the shape "
             f"{output.get_partial_shape()}; the manifest says {expected}"
         )
     output.get_node().set_friendly_name(manifest.output.ir_name)

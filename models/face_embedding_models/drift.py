@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from face_embedding_models import ir, sealed
 from face_embedding_models.errors import DriftError, StoreError
 from face_embedding_models.precision import PRECISIONS, REFERENCE, effective
-from face_embedding_models.store import StoredModel
+from face_embedding_models.stored import StoredModel
 
 DEFAULT_THRESHOLD = 0.4
 

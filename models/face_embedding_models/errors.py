@@ -2,8 +2,11 @@
 
     ModelError
     ├── UnknownModelError       no manifest of that name
+    ├── ManifestError           a manifest that breaks the schema
     ├── StoreError              the store lacks something, or holds something damaged
     ├── ImportRefusedError      a source that cannot or may not be imported
+    │   ├── LicenseError        terms that have to be accepted first
+    │   └── FetchError          an address that does not give the file
     ├── CheckpointError         files that are not an MXNet checkpoint, or a damaged one
     ├── ConversionError         a network that cannot be converted
     │   └── UnsupportedOperatorError
@@ -22,6 +25,10 @@ class UnknownModelError(ModelError):
     """No manifest has the name asked for."""
 
 
+class ManifestError(ModelError):
+    """A manifest breaks the schema; the message names the key."""
+
+
 class StoreError(ModelError):
     """The store lacks a model or a file, or a file in it was changed."""
 
@@ -30,12 +37,20 @@ class ImportRefusedError(ModelError):
     """A source cannot be read, is unsafe, or differs from the manifest."""
 
 
+class LicenseError(ImportRefusedError):
+    """The terms of a model have to be accepted before it is installed; the message has them."""
+
+
+class FetchError(ImportRefusedError):
+    """An address cannot be reached, or does not give the file."""
+
+
 class CheckpointError(ModelError):
     """A symbol or parameter file is malformed."""
 
 
 class ConversionError(ModelError):
-    """A checkpoint's network cannot be expressed as an OpenVINO model."""
+    """A network cannot be expressed as an OpenVINO model that embeds faces."""
 
 
 class UnsupportedOperatorError(ConversionError):

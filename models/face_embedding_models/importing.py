@@ -1,180 +1,275 @@
-"""Bringing published checkpoints into the store.
+"""Bringing weights into the store: from the addresses of a manifest, or from what somebody has.
 
-A source is a folder with a checkpoint, a zip archive of one, or the address of such an archive.
-Only an archive of the size and SHA-256 that the manifest names counts as published.
+Weights whose digest is the one that the manifest names are marked as proven, whatever they came
+from: the archive, or the files that it would hold. Others are refused, or marked as unverified.
 """
 
-import hashlib
-import stat
-import tempfile
-import zipfile
-import zlib
-from collections import Counter
+import contextlib
+import datetime
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+from urllib.parse import urlsplit
 
-import requests
-from tqdm import tqdm
+from face_embedding_models import fetching, proving, sealed
+from face_embedding_models.errors import FetchError, ImportRefusedError, LicenseError, StoreError
+from face_embedding_models.fetching import Timeouts
+from face_embedding_models.formats import PARTS
+from face_embedding_models.manifest import AnyManifest, DetectorManifest, Download, License
+from face_embedding_models.sources import LocalFile
+from face_embedding_models.store import Store
+from face_embedding_models.stored import Acceptance, Provenance, StoredModel, StoredWeights
 
-from face_embedding_models.errors import ImportRefusedError
-from face_embedding_models.manifest import Manifest
-from face_embedding_models.store import Origin, Store, StoredModel
+MAX_DOWNLOAD_BYTES = 1 << 30
 
-MAX_UNPACKED_BYTES = 1 << 30
-MAX_ARCHIVE_BYTES = 1 << 30
-MAX_ARCHIVE_ENTRIES = 1000
-_SYMBOL_SUFFIX = "-symbol.json"
-_PARAMS_SUFFIX = "-0000.params"
-_TIMEOUT_S = 30
-_CHUNK_BYTES = 1 << 20
+Prepare: TypeAlias = Callable[[StoredModel], object]
+Tell: TypeAlias = Callable[[str], object]
 
 
-def import_model(
-    store: Store, known: Manifest, source: str, *, allow_unverified: bool = False
-) -> StoredModel:
-    """Put a model's weights into the store.
+def import_weights(
+    store: Store,
+    known: AnyManifest,
+    given: Sequence[str],
+    *,
+    allow_unverified: bool = False,
+    timeouts: Timeouts | None = None,
+    prepare: Prepare = lambda _: None,
+    tell: Tell = lambda _: None,
+) -> StoredWeights:
+    """Put weights that somebody has into the store.
 
     Args:
         store: where to.
-        known: the model's manifest.
-        source: the path of a folder or of a zip archive, or an http(s) address of an archive.
-        allow_unverified: take weights that are not proven to be the published ones. They are
+        known: the manifest of the model or the detector.
+        given: the path of a folder, or of a zip archive, or the paths of the files; or http(s)
+            addresses of such files.
+        allow_unverified: take weights that are not proven to be the ones of the manifest. They are
             marked as unverified wherever the model is described.
+        timeouts: when to give up on an address.
+        prepare: see `Store.add`.
+        tell: is told what a person may want to know, in sentences.
+
+    Returns:
+        The weights, in the store but not in use yet; a detector is in use.
 
     Raises:
-        ImportRefusedError: if the source cannot be read, is unsafe, or is not the published one.
-        CheckpointError: if what it holds is not a checkpoint of the model.
+        ImportRefusedError: if a source cannot be read, is unsafe, or is not the one of the
+            manifest.
+        ModelError: if what it holds is not the network of the manifest.
     """
-    if source.startswith(("http://", "https://")):
-        # Without the query, which may hold a secret.
-        address = source.partition("?")[0]
-        with tempfile.TemporaryDirectory(prefix="face-embedding-") as folder:
-            archive = Path(folder) / "archive.zip"
-            limit = MAX_ARCHIVE_BYTES if allow_unverified else known.source.size
-            _download(source, archive, limit or MAX_ARCHIVE_BYTES)
-            return _import_path(store, known, archive, address, allow_unverified)
-    return _import_path(store, known, Path(source), source, allow_unverified)
-
-
-def _import_path(
-    store: Store, known: Manifest, path: Path, source: str, allow_unverified: bool
-) -> StoredModel:
-    origin: Origin = "unverified"
-    if path.is_dir():
-        difference = "it is a folder, and only the published archive can be verified"
-        files = _files_of_folder(path)
-    elif path.is_file():
-        difference = _difference(path, known)
-        origin = "unverified" if difference else "published"
-        files = _files_of_archive(path) if allow_unverified or not difference else {}
-    else:
+    most = _largest(known, allow_unverified)
+    with _local(given, known, most, timeouts or Timeouts()) as files:
+        found, verdict = proving.examine(known, files, _display(given), allow_unverified, tell)
+    if verdict.difference and not allow_unverified:
+        if proving.has_digests(known):
+            refused = f"{_display(given)} is not the published {_expected(known)}"
+        else:
+            refused = f"{_display(given)} cannot be verified"
         raise ImportRefusedError(
-            f"{source} is neither a folder, nor a file, nor an http(s) address"
+            f"{refused}: {verdict.difference}. If you trust it all the same, add "
+            f"--allow-unverified; the model is then marked as unverified"
         )
-    if difference and not allow_unverified:
-        raise ImportRefusedError(
-            f"{source} is not the published {known.source.file}: {difference}. If you trust it "
-            f"all the same, add --allow-unverified; the model is then marked as unverified"
+    provenance = Provenance(verdict.origin, ", ".join(map(_base_name, given)))
+    return _put(store, known, found, provenance, prepare)
+
+
+def install(
+    store: Store,
+    known: AnyManifest,
+    given: Sequence[str] = (),
+    *,
+    accept_license: bool = False,
+    allow_unverified: bool = False,
+    timeouts: Timeouts | None = None,
+    prepare: Prepare = lambda _: None,
+    tell: Tell = lambda _: None,
+) -> StoredWeights:
+    """Fetch weights from where their manifest says that they are, and put them into the store.
+
+    Args:
+        store: where to.
+        known: the manifest of the model or the detector.
+        given: where to take them from instead, as for `import_weights`.
+        accept_license: the terms of the weights are accepted.
+        allow_unverified: take weights for which the manifest has no digest. Those that differ from
+            a digest are always refused.
+        timeouts: when to give up on an address.
+        prepare: see `Store.add`.
+        tell: is told what a person may want to know, in sentences.
+
+    Returns:
+        The weights, in the store but not in use yet; a detector is in use.
+
+    Raises:
+        LicenseError: if the terms have to be accepted, and are not.
+        ImportRefusedError: if no address gives the weights.
+        ModelError: if they cannot be used.
+    """
+    terms = known.license
+    if terms.must_be_accepted and not accept_license:
+        raise LicenseError(
+            f"the weights of {known.name} come with terms that have to be accepted: {terms.name}. "
+            f"{terms.terms} Stated at {terms.stated_at or 'no address'}. If you accept them, add "
+            f"--accept-license"
         )
-    symbol_bytes = _only_file(files, _SYMBOL_SUFFIX, source)
-    params_bytes = _only_file(files, _PARAMS_SUFFIX, source)
-    return store.add(known, symbol_bytes, params_bytes, origin, PurePosixPath(source).name)
+    ways = [list(given)] if given else _ways(known)
+    if not ways:
+        raise ImportRefusedError(f"no address is known for {known.name}.\n{_by_hand(known)}")
+    failures: list[str] = []
+    most = _largest(known, allow_unverified)
+    may_differ = allow_unverified and not proving.has_digests(known)
+    for way in ways:
+        try:
+            with _local(way, known, most, timeouts or Timeouts()) as files:
+                found, verdict = proving.examine(known, files, _display(way), may_differ, tell)
+        except ImportRefusedError as error:
+            failures.append(str(error))
+            continue
+        if verdict.difference and not may_differ:
+            advice = "" if proving.has_digests(known) else "; if you trust it, --allow-unverified"
+            failures.append(f"{_display(way)}: {verdict.difference}{advice}")
+            continue
+        source = ", ".join(map(_base_name, way))
+        provenance = Provenance(verdict.origin, source, _acceptance(known.license))
+        return _put(store, known, found, provenance, prepare)
+    listed = "".join(f"\n  {failure}" for failure in failures)
+    raise ImportRefusedError(
+        f"{known.name} was not installed, and the store is as it was:{listed}\n{_by_hand(known)}"
+    )
 
 
-def _difference(archive: Path, known: Manifest) -> str:
-    """Return how an archive differs from the published one, or nothing."""
-    size = archive.stat().st_size
-    if known.source.size is not None and size != known.source.size:
-        return f"it has {size:,} bytes, not {known.source.size:,}"
-    digest = _sha256(archive)
-    if digest != known.source.sha256:
-        return f"its SHA-256 is {digest}, not {known.source.sha256}"
-    return ""
+def is_installed(store: Store, known: AnyManifest) -> bool:
+    """Tell whether the weights of a manifest are in use already, proven and undamaged."""
+    try:
+        if isinstance(known, DetectorManifest):
+            there = store.get_detector(known.name)
+        else:
+            there = store.get(known.name)
+        for part in PARTS[known.format]:
+            sealed.read_file(there.checkpoint_folder, part.name)
+    except StoreError:
+        return False
+    return there.provenance.origin in ("published", "corroborated")
 
 
-def _sha256(path: Path) -> str:
-    state = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            state.update(chunk)
-    return state.hexdigest()
+def _put(
+    store: Store,
+    known: AnyManifest,
+    found: dict[str, bytes],
+    provenance: Provenance,
+    prepare: Prepare,
+) -> StoredWeights:
+    if isinstance(known, DetectorManifest):
+        return store.add_detector(known, found, provenance)
+    return store.add(known, found, provenance, prepare)
 
 
-def _files_of_folder(folder: Path) -> dict[str, bytes]:
-    candidates = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.name.endswith((_SYMBOL_SUFFIX, _PARAMS_SUFFIX))
+def _ways(known: AnyManifest) -> list[list[str]]:
+    """Return the lists of addresses that each give all of the weights, in the order to try."""
+    ways = []
+    if known.archive:
+        ways += [[address.url] for address in known.archive.addresses]
+    if known.files:
+        # The second address of each file is tried where the first did not do.
+        columns = max(len(file.addresses) for file in known.files)
+        for column in range(columns):
+            if all(file.addresses for file in known.files):
+                ways.append(
+                    [
+                        file.addresses[min(column, len(file.addresses) - 1)].url
+                        for file in known.files
+                    ]
+                )
+    return ways
+
+
+@contextlib.contextmanager
+def _local(
+    given: Sequence[str], known: AnyManifest, most: int, timeouts: Timeouts
+) -> Iterator[list[LocalFile]]:
+    """Have what is at paths and addresses as files of this machine, while the block runs."""
+    with contextlib.ExitStack() as stack:
+        files = []
+        for source in given:
+            if not _is_address(source):
+                files.append(LocalFile(Path(source), Path(source).name))
+                continue
+            path = stack.enter_context(fetching.partial(source))
+            try:
+                _fetch_verified(source, path, most, _download_of(known, source), timeouts)
+            except FetchError as error:
+                raise FetchError(
+                    f"{_display([source])} could not be downloaded: {error}"
+                ) from error
+            files.append(LocalFile(path, _base_name(source)))
+        yield files
+
+
+def _fetch_verified(
+    url: str, path: Path, most: int, expected: Download | None, timeouts: Timeouts
+) -> None:
+    """Download a file; what was put together wrongly from two attempts is downloaded once more."""
+    limit = (expected.size if expected else None) or most
+    resumed = path.exists() and path.stat().st_size > 0
+    fetching.fetch(url, path, limit, timeouts)
+    if expected and proving.difference(expected, path):
+        if resumed:
+            fetching.discard(path)
+            fetching.fetch(url, path, limit, timeouts)
+        if difference := proving.difference(expected, path):
+            fetching.discard(path)
+            raise FetchError(difference)
+
+
+def _largest(known: AnyManifest, may_differ: bool) -> int:
+    """Return the most bytes that a file of the weights can have."""
+    downloads = [*known.files, *([known.archive] if known.archive else [])]
+    sizes = [download.size or MAX_DOWNLOAD_BYTES for download in downloads]
+    return MAX_DOWNLOAD_BYTES if may_differ or not sizes else max(sizes)
+
+
+def _download_of(known: AnyManifest, url: str) -> Download | None:
+    """Return what the manifest knows of the file at one of its addresses."""
+    downloads = [*known.files, *([known.archive] if known.archive else [])]
+    for download in downloads:
+        if url in [address.url for address in download.addresses]:
+            return download
+    return None
+
+
+def _by_hand(known: AnyManifest) -> str:
+    """Say how a person can get the weights without this program."""
+    wanted = [*([known.archive] if known.archive else []), *known.files]
+    lines = [
+        f"  {download.file}"
+        + (f", {download.size:,} bytes" if download.size else "")
+        + (f", SHA-256 {download.sha256}" if download.sha256 else ", of unknown SHA-256")
+        for download in wanted
     ]
-    try:
-        return {path.name: path.read_bytes() for path in candidates}
-    except OSError as error:
-        raise ImportRefusedError(f"{folder} cannot be read: {error}") from error
+    listed = "\n".join(["If you can get it elsewhere:", *lines, ""]) if lines else ""
+    return f"{listed}Import a copy with 'face-embedding-server models import {known.name} PATH'"
 
 
-def _files_of_archive(path: Path) -> dict[str, bytes]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            _check_entries(entries, path)
-            return {
-                entry.filename: archive.read(entry)
-                for entry in entries
-                if entry.filename.endswith((_SYMBOL_SUFFIX, _PARAMS_SUFFIX))
-            }
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error) as error:
-        raise ImportRefusedError(f"{path} is not a readable zip archive: {error}") from error
+def _expected(known: AnyManifest) -> str:
+    return known.archive.file if known.archive else known.files[0].file if known.files else "model"
 
 
-def _check_entries(entries: list[zipfile.ZipInfo], path: Path) -> None:
-    """Refuse an archive that tries anything but to hold a few plain files."""
-    if len(entries) > MAX_ARCHIVE_ENTRIES:
-        raise ImportRefusedError(
-            f"{path} has {len(entries)} entries, at most {MAX_ARCHIVE_ENTRIES}"
-        )
-    unpacked = sum(entry.file_size for entry in entries)
-    if unpacked > MAX_UNPACKED_BYTES:
-        raise ImportRefusedError(
-            f"{path} would unpack to {unpacked:,} bytes, at most {MAX_UNPACKED_BYTES:,} are allowed"
-        )
-    for entry in entries:
-        path_inside = PurePosixPath(entry.filename.replace("\\", "/"))
-        parts = path_inside.parts or ("..",)
-        if path_inside.is_absolute() or ".." in parts or ":" in parts[0]:
-            raise ImportRefusedError(f"{path}: the entry '{entry.filename}' leaves the folder")
-        if stat.S_ISLNK(entry.external_attr >> 16):
-            raise ImportRefusedError(f"{path}: the entry '{entry.filename}' is a link")
-    for name, count in Counter(entry.filename for entry in entries).items():
-        if count > 1:
-            raise ImportRefusedError(f"{path} holds the entry '{name}' {count} times")
+def _is_address(source: str) -> bool:
+    return source.startswith(("http://", "https://"))
 
 
-def _only_file(files: dict[str, bytes], suffix: str, source: str) -> bytes:
-    found = [name for name in files if name.endswith(suffix)]
-    if len(found) != 1:
-        names = f": {', '.join(found)}" if found else ""
-        raise ImportRefusedError(f"{source} holds {len(found)} files *{suffix}, not one{names}")
-    return files[found[0]]
+def _display(given: Sequence[str]) -> str:
+    """Return sources as they may be shown: addresses without a query, which may hold a secret."""
+    return ", ".join(fetching.shown(each) if _is_address(each) else each for each in given)
 
 
-def _download(url: str, target: Path, limit: int) -> None:
-    """Fetch an archive; nothing is kept if it fails."""
-    name = url.partition("?")[0]
-    try:
-        with requests.get(url, stream=True, timeout=_TIMEOUT_S) as response:
-            response.raise_for_status()
-            length = response.headers.get("Content-Length", "")
-            total = int(length) if length.isdecimal() else None
-            with (
-                target.open("wb") as file,
-                tqdm(total=total, unit="B", unit_scale=True, desc=name) as bar,
-            ):
-                for chunk in response.iter_content(_CHUNK_BYTES):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-                    if file.tell() > limit:
-                        raise ImportRefusedError(f"{name} has more than {limit:,} bytes")
-    except (requests.RequestException, OSError) as error:
-        raise ImportRefusedError(
-            f"{name} could not be downloaded: {error}. Nothing was kept; try again, or download it "
-            f"yourself and import the file"
-        ) from error
+def _base_name(source: str) -> str:
+    return PurePosixPath(urlsplit(source).path if _is_address(source) else source).name
+
+
+def _acceptance(terms: License) -> Acceptance | None:
+    """Return that terms were accepted now, if they have to be."""
+    if not terms.must_be_accepted:
+        return None
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return Acceptance(f"{terms.name}: {terms.terms}", terms.stated_at, now)

@@ -1,4 +1,4 @@
-"""OpenVINO IR: making it from a stored checkpoint, and what it costs to run.
+"""OpenVINO IR: making it from stored weights, and what it costs to run.
 
 With the f32 IR come golden embeddings, those that it gives for the sample faces when it is made. A
 server holds its own against them before it lets requests in.
@@ -6,7 +6,7 @@ server holds its own against them before it lets requests in.
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from face_embedding_models import conversion, sealed
+from face_embedding_models import conversion, sandbox, sealed
 from face_embedding_models.errors import StoreError
+from face_embedding_models.formats import ONNX_FILE, Format
 from face_embedding_models.sample_faces import sample_faces
-from face_embedding_models.store import GOLDEN_FILE, IR_MODEL_FILE, StoredModel
+from face_embedding_models.stored import GOLDEN_FILE, IR_MODEL_FILE, StoredModel
 
 PRECISION = "f32"
 
@@ -40,17 +41,33 @@ class Cost:
 
 
 def convert(model: StoredModel) -> Path:
-    """Convert a model's checkpoint to IR, f32, in the store, and return the IR's folder.
+    """Convert a model's weights to IR, f32, in the store, and return the IR's folder.
 
     Raises:
         ConversionError: if the network cannot be converted.
-        StoreError: if the checkpoint was damaged, or the store cannot be written.
+        StoreError: if the weights were damaged, or the store cannot be written.
     """
-    network = conversion.convert(model.read_checkpoint(), model.manifest)
+    network = _CONVERTERS[model.manifest.format](model)
     size = model.manifest.input
     faces = [face.pixels_bgr for face in sample_faces(size.width, size.height)]
     golden = embed(compile_for(network, ov.Type.f32), faces)
     return save(network, model, PRECISION, {}, golden)
+
+
+def _convert_checkpoint(model: StoredModel) -> ov.Model:
+    return conversion.convert(model.read_checkpoint(), model.manifest)
+
+
+def _convert_onnx(model: StoredModel) -> ov.Model:
+    model.read_onnx_file()  # Whether it is undamaged.
+    with sealed.pending_folder(model.folder) as folder:
+        return sandbox.convert(model.checkpoint_folder / ONNX_FILE, model.manifest, folder)
+
+
+_CONVERTERS: dict[Format, Callable[[StoredModel], ov.Model]] = {
+    "mxnet": _convert_checkpoint,
+    "onnx": _convert_onnx,
+}
 
 
 def save(

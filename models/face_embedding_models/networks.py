@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from face_embedding_models.errors import ModelError
 from face_embedding_models.manifest import Manifest
+from face_embedding_models.manifest import Network as Described
 from face_embedding_models.symbol import VARIABLE, Node, Symbol
 
 _STAGE_FILTERS = (64, 128, 256, 512)
@@ -56,16 +57,21 @@ def build(manifest: Manifest) -> Network:
     """Build the network that a manifest describes.
 
     Raises:
-        ModelError: if the manifest names a family that is not known.
+        ModelError: if the manifest describes none, or one of a family that is not known.
     """
-    family = manifest.network.family
-    if family not in _FAMILIES:
+    described = manifest.network
+    if described is None:
         raise ModelError(
-            f"no network family is called '{family}', known are {', '.join(_FAMILIES)}"
+            f"there is no stand-in for {manifest.name}: its manifest describes no network; known "
+            f"are stand-ins for the MXNet models"
+        )
+    if described.family not in _FAMILIES:
+        raise ModelError(
+            f"no network family is called '{described.family}', known are {', '.join(_FAMILIES)}"
         )
     graph = _Graph()
     data = _Tensor(graph.variable(manifest.input.name), 3, manifest.input.width)
-    embedding = _FAMILIES[family](graph, manifest, data)
+    embedding = _FAMILIES[described.family](graph, manifest, described, data)
     return Network(Symbol(tuple(graph.nodes), (embedding.node,)), graph.parameters)
 
 
@@ -167,13 +173,13 @@ def _normalized(graph: _Graph, data: _Tensor) -> _Tensor:
     return graph.scalar("_mul_scalar", "_mulscalar0", centred, "0.0078125")
 
 
-def _resnet_e_ir(graph: _Graph, manifest: Manifest, data: _Tensor) -> _Tensor:
+def _resnet_e_ir(graph: _Graph, manifest: Manifest, described: Described, data: _Tensor) -> _Tensor:
     """Build LResNet-E-IR: improved residual units, and output structure E."""
     x = graph.convolution("conv0", _normalized(graph, data), _STAGE_FILTERS[0])
     x = graph.prelu("relu0", graph.batch_norm("bn0", x))
     sums = 0
     for stage, (filters, units) in enumerate(
-        zip(_STAGE_FILTERS, manifest.network.units, strict=True), start=1
+        zip(_STAGE_FILTERS, described.units, strict=True), start=1
     ):
         for unit in range(1, units + 1):
             prefix = f"stage{stage}_unit{unit}"
@@ -181,7 +187,7 @@ def _resnet_e_ir(graph: _Graph, manifest: Manifest, data: _Tensor) -> _Tensor:
             sums += 1
     x = graph.dropout("dropout0", graph.batch_norm("bn1", x), "0.4")
     x = graph.fully_connected("pre_fc1", x, manifest.output.size)
-    return graph.batch_norm(manifest.output.mxnet_name, x, fix_gamma=True)
+    return graph.batch_norm(manifest.output.name, x, fix_gamma=True)
 
 
 def _residual_unit(
@@ -212,7 +218,7 @@ _MOBILE_STAGES = (
 _MOBILE_WIDTHS = (64, 128, 128)
 
 
-def _mobilefacenet(graph: _Graph, manifest: Manifest, data: _Tensor) -> _Tensor:
+def _mobilefacenet(graph: _Graph, manifest: Manifest, _: Described, data: _Tensor) -> _Tensor:
     x = _conv_block(graph, "conv_1", _normalized(graph, data), 64, stride=2)
     x = _conv_block(graph, "conv_2_dw", x, 64, groups=64)
     sums = 0
@@ -227,7 +233,7 @@ def _mobilefacenet(graph: _Graph, manifest: Manifest, data: _Tensor) -> _Tensor:
     x = _conv_block(graph, "conv_6sep", x, 512, kernel=1, pad=0)
     x = _conv_block(graph, "conv_6dw7_7", x, 512, kernel=7, pad=0, groups=512, activate=False)
     x = graph.fully_connected("pre_fc1", x, manifest.output.size, weight_name="fc1_weight")
-    return graph.batch_norm(manifest.output.mxnet_name, x, fix_gamma=True)
+    return graph.batch_norm(manifest.output.name, x, fix_gamma=True)
 
 
 def _bottleneck(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from face_embedding_models import drift, ir
 from face_embedding_models.drift import Drift
 from face_embedding_models.errors import QuantizationError
-from face_embedding_models.store import StoredModel
+from face_embedding_models.stored import StoredModel
 
 PRECISION = "int8"
 # Fewer give scales that fit these faces and no others.

@@ -1,17 +1,18 @@
 """Folders that appear whole or not at all, and whose files are checked when read.
 
 A sealed folder holds files and `record.json`, which has the SHA-256 of each of them and what its
-writer wanted to remember. It is written elsewhere, flushed to disk, and renamed into place.
+writer wanted to remember. It is written elsewhere, flushed to disk, and renamed into place. The
+folder that it is written in is locked meanwhile, which tells it from what a killed process left.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ from face_embedding_models.errors import StoreError
 
 RECORD_FILE = "record.json"
 _PENDING_PREFIX = ".pending-"
-# By then whoever wrote it was killed: the largest network is written in seconds.
-_ABANDONED_AFTER_S = 3600
+_CHUNK_BYTES = 1 << 20
 
 
 def write(target: Path, fill: Callable[[Path], None], record: Mapping[str, Any]) -> None:
@@ -34,26 +34,69 @@ def write(target: Path, fill: Callable[[Path], None], record: Mapping[str, Any])
     Raises:
         StoreError: if the folder cannot be written, for lack of space or of permission.
     """
+    with pending_folder(target.parent) as pending:
+        try:
+            fill(pending)
+            _seal(pending, record)
+            place(pending, target)
+        except OSError as error:
+            raise StoreError(f"cannot write {target}: {error}") from error
+
+
+@contextlib.contextmanager
+def pending_folder(parent: Path) -> Iterator[Path]:
+    """Make a folder to write in, inside `parent`, which is gone at the end unless it was moved.
+
+    Raises:
+        StoreError: if it cannot be made.
+    """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(target.parent)
-        pending = Path(tempfile.mkdtemp(prefix=_PENDING_PREFIX, dir=target.parent))
+        parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(parent)
+        folder, lock = _make_pending(parent)
     except OSError as error:
         raise StoreError(f"cannot write to the store: {error}") from error
     try:
-        fill(pending)
-        sums = {file.name: _sha256(file.read_bytes()) for file in sorted(pending.iterdir())}
-        document = {**record, "files": sums}
-        (pending / RECORD_FILE).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-        pending.chmod(0o755)
-        for path in (*pending.iterdir(), pending):
-            _flush(path)
-        _rename_over(pending, target)
-        _flush(target.parent)
-    except OSError as error:
-        raise StoreError(f"cannot write {target}: {error}") from error
+        yield folder
     finally:
-        shutil.rmtree(pending, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def place(source: Path, target: Path) -> None:
+    """Move a folder into place; a folder that is there moves aside first and is removed."""
+    source.chmod(0o755)
+    with pending_folder(target.parent) as aside:
+        with contextlib.suppress(FileNotFoundError):
+            target.rename(aside / target.name)
+        source.rename(target)
+        _flush(target.parent)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder so that readers see all of it or nothing.
+
+    Raises:
+        StoreError: if it cannot be removed.
+    """
+    with pending_folder(folder.parent) as aside:
+        try:
+            folder.rename(aside / folder.name)
+        except OSError as error:
+            raise StoreError(f"cannot remove {folder}: {error}") from error
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes were writing directly in a folder."""
+    for left in folder.glob(f"{_PENDING_PREFIX}*"):
+        # It is locked while it is being written, and may be gone by now.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -82,9 +125,10 @@ def read_file(folder: Path, name: str) -> bytes:
         data = (folder / name).read_bytes()
     except OSError as error:
         raise StoreError(f"{folder / name} cannot be read: {error}") from error
-    if _sha256(data) != expected:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != expected:
         raise StoreError(
-            f"{folder / name} was changed since it was written (SHA-256 {_sha256(data)}, "
+            f"{folder / name} was changed since it was written (SHA-256 {digest}, "
             f"expected {expected}); import or convert the model again"
         )
     return data
@@ -92,34 +136,36 @@ def read_file(folder: Path, name: str) -> bytes:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file so that readers see the old or the new one, never a part."""
-    pending = path.with_name(f"{_PENDING_PREFIX}{path.name}-{os.getpid()}")
-    try:
-        pending.write_text(text, "utf-8")
-        _flush(pending)
-        pending.replace(path)
-        _flush(path.parent)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error}") from error
-    finally:
-        pending.unlink(missing_ok=True)
+    with pending_folder(path.parent) as folder:
+        try:
+            pending = folder / path.name
+            pending.write_text(text, "utf-8")
+            _flush(pending)
+            pending.replace(path)
+            _flush(path.parent)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error}") from error
 
 
-def _rename_over(source: Path, target: Path) -> None:
-    """Rename a folder into place; a folder that is there moves aside first and is removed."""
-    aside = Path(tempfile.mkdtemp(prefix=_PENDING_PREFIX, dir=target.parent))
-    with contextlib.suppress(FileNotFoundError):
-        target.rename(aside / target.name)
-    source.rename(target)
-    shutil.rmtree(aside, ignore_errors=True)
+def _seal(folder: Path, record: Mapping[str, Any]) -> None:
+    sums = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
+    text = json.dumps({**record, "files": sums}, indent=2) + "\n"
+    (folder / RECORD_FILE).write_text(text, "utf-8")
+    for path in (*folder.iterdir(), folder):
+        _flush(path)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes were writing."""
-    for left in folder.glob(f"{_PENDING_PREFIX}*/"):
-        # Another process may be done with it by now.
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S:
-                shutil.rmtree(left, ignore_errors=True)
+def _make_pending(parent: Path) -> tuple[Path, int]:
+    """Return a new folder and the descriptor whose closing unlocks it."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PENDING_PREFIX, dir=parent))
+        descriptor = os.open(folder, os.O_RDONLY)
+        # Some network file systems have no locks, and nothing is swept there.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if folder.exists():
+            return folder, descriptor
+        os.close(descriptor)  # It was swept before it was locked.
 
 
 def _flush(path: Path) -> None:
@@ -130,5 +176,10 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, read in parts."""
+    state = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            state.update(chunk)
+    return state.hexdigest()

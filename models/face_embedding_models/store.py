@@ -1,10 +1,12 @@
-"""The store: a folder that holds the models of a machine.
+"""The store: a folder that holds the models and detectors of a machine.
 
     STORE/
       MODEL/
-        current.json                     which checkpoint is in use
-        DIGEST/                          one folder a checkpoint
-          checkpoint/                    model-symbol.json, model-0000.params
+        current.json                     which version is in use
+        VERSION/                         one folder a version
+          checkpoint/                    the weights as they came: model-symbol.json and
+                                         model-0000.params, or model.onnx; and manifest.json, for a
+                                         model that is not shipped with one
           ir-f32/                        model.xml, model.bin, golden.npy
           drift-bf16/                    how far a precision is from f32
 
@@ -13,133 +15,28 @@ nothing changed is ever used.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import platformdirs
 
-from face_embedding_models import checkpoint, manifest, sealed
-from face_embedding_models.checkpoint import PARAMS_FILE, SYMBOL_FILE, Checkpoint
+from face_embedding_models import checkpoint, formats, manifest, sealed, stored
+from face_embedding_models.checkpoint import PARAMS_FILE, SYMBOL_FILE
 from face_embedding_models.errors import StoreError
-from face_embedding_models.manifest import Manifest
+from face_embedding_models.manifest import DetectorManifest, Manifest, Package
+from face_embedding_models.stored import (
+    CHECKPOINT_FOLDER,
+    MANIFEST_FILE,
+    VERSION_DIGITS,
+    Provenance,
+    StoredModel,
+    StoredWeights,
+    version_of,
+)
 
-Origin = Literal["published", "unverified", "synthetic"]
-
-ORIGIN_NOTES: dict[Origin, str] = {
-    "published": "the published weights, verified by size and SHA-256",
-    "unverified": "UNVERIFIED weights: they were not proven to be the published ones",
-    "synthetic": "SYNTHETIC weights: a stand-in whose embeddings mean nothing for recognition",
-}
-
-IR_MODEL_FILE = "model.xml"
-IR_WEIGHTS_FILE = "model.bin"
-GOLDEN_FILE = "golden.npy"
 _CURRENT_FILE = "current.json"
-_CHECKPOINT_FOLDER = "checkpoint"
-_FOLDER_DIGITS = 16
-_VERSION_DIGITS = 16
-
-
-@dataclass(frozen=True)
-class StoredModel:
-    """A model with weights.
-
-    Args:
-        manifest: what is known of the model.
-        folder: where its files are.
-        weights_sha256: the digest of its checkpoint, see `checkpoint.digest`.
-        origin: where the weights come from.
-        source: the name of the file, folder or generator that they came from.
-    """
-
-    manifest: Manifest
-    folder: Path
-    weights_sha256: str
-    origin: Origin
-    source: str
-
-    @property
-    def embedding_space(self) -> str:
-        """The identifier of the space that the model's embeddings live in.
-
-        It names the model, the start of its weights' digest, and its output, and not the engine
-        that computes it: parity makes embeddings of all engines comparable.
-        """
-        name, output = self.manifest.name, self.manifest.output.mxnet_name
-        return f"{name}/{self.version}/{output}"
-
-    @property
-    def version(self) -> str:
-        """The version of the model: the start of its weights' digest."""
-        return self.weights_sha256[:_VERSION_DIGITS]
-
-    @property
-    def fingerprint(self) -> str:
-        """A text that changes whenever any file of the model is made anew.
-
-        Raises:
-            StoreError: if a record is missing, as while a folder is replaced, or damaged.
-        """
-        # Without those that are being written, whose names begin with a dot.
-        folders = sorted(path.parent for path in self.folder.glob(f"[!.]*/{sealed.RECORD_FILE}"))
-        return "\n".join(f"{folder.name} {sealed.read_record(folder)}" for folder in folders)
-
-    @property
-    def checkpoint_folder(self) -> Path:
-        """The folder with the checkpoint's two files."""
-        return self.folder / _CHECKPOINT_FOLDER
-
-    def ir_folder(self, precision: str) -> Path:
-        """Return the folder of the IR at a precision, which may not be there yet."""
-        return self.folder / f"ir-{precision}"
-
-    def drift_folder(self, precision: str) -> Path:
-        """Return the folder of a precision's drift from f32, which may not be there yet."""
-        return self.folder / f"drift-{precision}"
-
-    def read_checkpoint(self) -> Checkpoint:
-        """Read and verify the checkpoint."""
-        return checkpoint.parse(*self.read_checkpoint_files())
-
-    def read_checkpoint_files(self) -> tuple[bytes, bytes]:
-        """Return the verified bytes of the symbol and of the parameters."""
-        folder = self.checkpoint_folder
-        return sealed.read_file(folder, SYMBOL_FILE), sealed.read_file(folder, PARAMS_FILE)
-
-    def read_ir_files(self, precision: str) -> tuple[bytes, bytes]:
-        """Return the verified bytes of the IR: its XML and its weights.
-
-        Raises:
-            StoreError: if the model was not converted to that precision, or was damaged since.
-        """
-        folder = self._existing_ir_folder(precision)
-        return sealed.read_file(folder, IR_MODEL_FILE), sealed.read_file(folder, IR_WEIGHTS_FILE)
-
-    def read_golden_file(self) -> bytes:
-        """Return the verified bytes of the golden embeddings, which the f32 IR comes with.
-
-        Raises:
-            StoreError: if the model was not converted, or was damaged since.
-        """
-        folder = self._existing_ir_folder("f32")
-        if not (folder / GOLDEN_FILE).exists():
-            raise StoreError(
-                f"{folder} has no golden embeddings, an earlier version made it; convert it again "
-                f"with 'face-embedding-server models convert {self.manifest.name}'"
-            )
-        return sealed.read_file(folder, GOLDEN_FILE)
-
-    def _existing_ir_folder(self, precision: str) -> Path:
-        folder = self.ir_folder(precision)
-        if not folder.exists():
-            name = self.manifest.name
-            command = f"convert {name}" if precision == "f32" else f"quantize {name} --images DIR"
-            raise StoreError(
-                f"{name} has no IR at {precision} in the store; make it with "
-                f"'face-embedding-server models {command}'"
-            )
-        return folder
+_RECORDS = f"[!.]*/{CHECKPOINT_FOLDER}/{sealed.RECORD_FILE}"
 
 
 class Store:
@@ -150,85 +47,208 @@ class Store:
 
     def names(self) -> list[str]:
         """Return the names of the models that have weights, sorted."""
-        if self.root.exists() and not self.root.is_dir():
-            raise StoreError(f"the store {self.root} is a file, not a folder")
-        return [name for name in manifest.names() if self._current_file(name).exists()]
+        return [name for name in self._installed() if name not in manifest.detector_names()]
+
+    def has(self, name: str) -> bool:
+        """Tell whether a model or a detector has weights here."""
+        return name in self._installed()
 
     def get(self, name: str) -> StoredModel:
-        """Return a model.
+        """Return a model in the version that is in use.
 
         Raises:
             UnknownModelError: if no manifest has that name.
             StoreError: if the store has no weights for it.
         """
-        known = manifest.load(name)
-        try:
-            current = json.loads(self._current_file(name).read_text("utf-8"))
-            folder = self.root / name / current["checkpoint"]
-        except FileNotFoundError as error:
+        if name not in self._installed():
+            self._refuse_unknown(name)
             raise StoreError(
-                f"{name} is not in the store {self.root}; import its weights with "
+                f"{name} is not in the store {self.root}; get its weights with "
+                f"'face-embedding-server models install {name}', import them with "
                 f"'face-embedding-server models import {name} PATH_OR_URL', or make a stand-in "
                 f"with 'face-embedding-server models synthesize {name}'"
-            ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{self._current_file(name)} is damaged: {error!r}") from error
-        return _stored(known, folder)
+            )
+        return stored.read(self.root / name / self._current(name))
+
+    def versions(self, name: str) -> list[str]:
+        """Return the versions of a model that are in the store, sorted."""
+        return sorted(path.parent.parent.name for path in (self.root / name).glob(_RECORDS))
+
+    def get_version(self, name: str, version: str) -> StoredModel:
+        """Return a model in a version.
+
+        Raises:
+            StoreError: if the store does not have it.
+        """
+        self._check_version(name, version)
+        return stored.read(self.root / name / version)
+
+    def get_detector(self, name: str) -> StoredWeights:
+        """Return a detector.
+
+        Raises:
+            StoreError: if it is not installed.
+        """
+        if name not in self._installed():
+            raise StoreError(
+                f"the detector {name} is not in the store {self.root}; get it with "
+                f"'face-embedding-server models install {name}'"
+            )
+        return stored.read_weights(self.root / name / self._current(name))
 
     def add(
         self,
         known: Manifest,
-        symbol_bytes: bytes,
-        params_bytes: bytes,
-        origin: Origin,
-        source: str,
+        files: Mapping[str, bytes],
+        provenance: Provenance,
+        prepare: Callable[[StoredModel], object] = lambda _: None,
     ) -> StoredModel:
-        """Put a checkpoint into the store, beside the one that is in use.
+        """Put weights into the store, beside those that are in use.
+
+        Args:
+            known: the model's manifest.
+            files: the weights by the names of `formats.PARTS`.
+            provenance: where they come from.
+            prepare: makes what has to be there too, such as the IR, before any of it is seen.
 
         Returns:
-            The model with these weights, to be converted and then to be used; see `use`.
+            The model with these weights, to be put to use; see `use`.
 
         Raises:
-            CheckpointError: if it is malformed or has not the output of the manifest.
+            CheckpointError: if an MXNet checkpoint is malformed or has not the output of the
+                manifest.
             StoreError: if the store cannot be written.
         """
-        parsed = checkpoint.parse(symbol_bytes, params_bytes)
-        parsed.symbol.index_of(known.output.mxnet_name)
-        parsed.symbol.index_of(known.input.name)
-        digest = checkpoint.digest(symbol_bytes, params_bytes)
-        folder = self.root / known.name / digest[:_FOLDER_DIGITS]
+        if known.format == "mxnet":
+            parsed = checkpoint.parse(files[SYMBOL_FILE], files[PARAMS_FILE])
+            for name in (known.output.name, known.input.name):
+                parsed.symbol.index_of(name)
+        version = version_of(known, formats.digest(known.format, files))
+        if known.name not in manifest.names():
+            files = {**files, MANIFEST_FILE: manifest.to_json(known).encode()}
+        with sealed.pending_folder(self.root) as pending:
+            self._write(pending, known, files, version, provenance)
+            prepare(stored.read(pending))
+            return stored.read(self._place(pending, known.name, version))
 
-        def fill(pending: Path) -> None:
-            (pending / SYMBOL_FILE).write_bytes(symbol_bytes)
-            (pending / PARAMS_FILE).write_bytes(params_bytes)
+    def add_detector(
+        self, known: DetectorManifest, files: Mapping[str, bytes], provenance: Provenance
+    ) -> StoredWeights:
+        """Put a detector into the store, and to use.
 
-        record = {"weights_sha256": digest, "origin": origin, "source": source}
-        sealed.write(folder / _CHECKPOINT_FOLDER, fill, record)
-        return _stored(known, folder)
+        Raises:
+            StoreError: if the store cannot be written.
+        """
+        version = formats.digest(known.format, files)[:VERSION_DIGITS]
+        with sealed.pending_folder(self.root) as pending:
+            self._write(pending, known, files, version, provenance)
+            folder = self._place(pending, known.name, version)
+        self.use_version(known.name, version)
+        return stored.read_weights(folder)
 
     def use(self, model: StoredModel) -> None:
-        """Make weights that were added the ones that `get` returns.
+        """Make a version of a model the one that `get` returns.
 
         Raises:
             StoreError: if the store cannot be written.
         """
-        text = json.dumps({"checkpoint": model.folder.name}) + "\n"
-        sealed.write_text(self._current_file(model.manifest.name), text)
+        self.use_version(model.manifest.name, model.version)
 
-    def _current_file(self, name: str) -> Path:
-        return self.root / name / _CURRENT_FILE
+    def use_version(self, name: str, version: str) -> None:
+        """Make a version of a model or a detector the one in use.
 
+        Raises:
+            StoreError: if the store does not have it, or cannot be written.
+        """
+        self._check_version(name, version)
+        text = json.dumps({"checkpoint": version}) + "\n"
+        sealed.write_text(self.root / name / _CURRENT_FILE, text)
 
-def _stored(known: Manifest, folder: Path) -> StoredModel:
-    record = sealed.read_record(folder / _CHECKPOINT_FOLDER)
-    try:
-        origin: Origin = record["origin"]
-        if origin not in ORIGIN_NOTES:
-            raise KeyError(origin)
-        return StoredModel(known, folder, record["weights_sha256"], origin, record["source"])
-    except KeyError as error:
-        path = folder / _CHECKPOINT_FOLDER / sealed.RECORD_FILE
-        raise StoreError(f"{path} is damaged: it lacks or does not know {error}") from error
+    def remove(self, name: str, version: str = "") -> None:
+        """Remove a model or a detector, or one version of it that is not in use.
+
+        Raises:
+            StoreError: if it is not there, or the version is in use.
+        """
+        if not version:
+            if not self.versions(name) and name not in self._installed():
+                self._refuse_unknown(name)
+                raise StoreError(f"{name} is not in the store {self.root}")
+            sealed.remove(self.root / name)
+            return
+        self._check_version(name, version)
+        if name in self._installed() and version == self._current(name):
+            raise StoreError(
+                f"{name} {version} is in use; put another version to use first with "
+                f"'face-embedding-server models use {name} VERSION', or remove all of {name}"
+            )
+        sealed.remove(self.root / name / version)
+
+    def sweep(self) -> None:
+        """Remove what killed processes were writing."""
+        for folder in (self.root, *self.root.glob("[!.]*/"), *self.root.glob("[!.]*/[!.]*/")):
+            sealed.remove_abandoned(folder)
+
+    def _write(
+        self,
+        pending: Path,
+        known: Package,
+        files: Mapping[str, bytes],
+        version: str,
+        provenance: Provenance,
+    ) -> None:
+        def fill(folder: Path) -> None:
+            for name, data in files.items():
+                (folder / name).write_bytes(data)
+
+        record = {
+            "model": known.name,
+            "version": version,
+            "weights_sha256": formats.digest(known.format, files),
+            **asdict(provenance),
+        }
+        sealed.write(pending / CHECKPOINT_FOLDER, fill, record)
+
+    def _place(self, pending: Path, name: str, version: str) -> Path:
+        """Move a version into place, whole, or part by part over the same version."""
+        folder = self.root / name / version
+        try:
+            if folder.exists():
+                for part in pending.iterdir():
+                    sealed.place(part, folder / part.name)
+            else:
+                folder.parent.mkdir(exist_ok=True)
+                sealed.place(pending, folder)
+        except OSError as error:
+            raise StoreError(f"cannot write {folder}: {error}") from error
+        return folder
+
+    def _installed(self) -> list[str]:
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"the store {self.root} is a file, not a folder")
+        return sorted(path.parent.name for path in self.root.glob(f"[!.]*/{_CURRENT_FILE}"))
+
+    def _check_version(self, name: str, version: str) -> None:
+        if version not in self.versions(name):
+            self._refuse_unknown(name)
+            known = ", ".join(self.versions(name)) or "none"
+            raise StoreError(f"{name} has no version '{version}' in the store; it has {known}")
+
+    def _refuse_unknown(self, name: str) -> None:
+        known = sorted({*manifest.names(), *manifest.detector_names(), *self._installed()})
+        if name not in known:
+            raise manifest.unknown(name, known)
+
+    def _current(self, name: str) -> str:
+        """Return the version of a model that is in use."""
+        path = self.root / name / _CURRENT_FILE
+        try:
+            version = json.loads(path.read_text("utf-8"))["checkpoint"]
+            if not isinstance(version, str):
+                raise TypeError(version)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{path} is damaged: {error!r}") from error
+        return version
 
 
 def default_root() -> Path:

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from face_embedding_models import networks, params, symbol
+from face_embedding_models import checkpoint, networks, params, symbol
 from face_embedding_models.manifest import Manifest
 from face_embedding_models.networks import Network, Parameter
 from face_embedding_models.symbol import VARIABLE, Node
@@ -33,11 +33,14 @@ _BRANCH_GAMMA = 0.5
 _INPUT_POWER = 0.2
 
 
-def synthesize(manifest: Manifest) -> tuple[bytes, bytes]:
+def synthesize(manifest: Manifest) -> dict[str, bytes]:
     """Make the stand-in checkpoint of a model.
 
     Returns:
-        The bytes of its symbol file and of its `.params` file.
+        Its files by name.
+
+    Raises:
+        ModelError: if the manifest describes no network.
     """
     network = networks.build(manifest)
     powers = _expected_powers(network)
@@ -45,7 +48,7 @@ def synthesize(manifest: Manifest) -> tuple[bytes, bytes]:
         f"{'aux' if parameter.auxiliary else 'arg'}:{name}": _values(name, parameter, powers)
         for name, parameter in network.parameters.items()
     }
-    return symbol.dump(network.symbol), params.dump(arrays)
+    return checkpoint.files(symbol.dump(network.symbol), params.dump(arrays))
 
 
 def _values(name: str, parameter: Parameter, powers: dict[str, float]) -> NDArray[np.float32]:

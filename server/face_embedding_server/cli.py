@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from face_embedding_models.errors import ModelError
+from face_embedding_models.formats import REFERENCE_BACKENDS
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
 from face_embedding_server import access, backends, models_cli, parity, settings, signals
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 EXIT_NO = 1
 EXIT_ERROR = 2
-_REFERENCE_BACKEND = "mxnet"
+# As a shell tells it: 128 and the number of SIGINT.
+EXIT_INTERRUPTED = 130
 _CANDIDATE_BACKEND = "openvino"
 
 
@@ -38,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ModelError, OperatorError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return EXIT_ERROR
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return status
 
 
@@ -106,7 +111,7 @@ def _parity(options: argparse.Namespace) -> int:
         faces = parity.read_faces(options.images, FaceReader.of(size))
     else:
         faces = sample_faces(size.width, size.height)
-    reference = backends.load(_REFERENCE_BACKEND, stored, "f32")
+    reference = backends.load(REFERENCE_BACKENDS[stored.manifest.format], stored, "f32")
     candidate = backends.load(_CANDIDATE_BACKEND, stored, "f32")
     report = parity.run(reference, candidate, faces, stored.manifest.parity)
     reference.close()

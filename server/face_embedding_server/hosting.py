@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_models.errors import ModelError
-from face_embedding_models.store import Store, StoredModel
+from face_embedding_models.store import Store
+from face_embedding_models.stored import StoredModel
 from face_embedding_server import calibration, detectors, serving
 from face_embedding_server.calibration import Calibration, CalibrationError
 from face_embedding_server.detectors import Detector
@@ -62,7 +63,9 @@ class ModelHost:
             ModelError, OperatorError: if a named model cannot be served. One that is not named is
                 left out instead, with a word in the log.
         """
-        self._detector = detectors.load(self._settings.detector, self._settings.detector_model)
+        self._detector = detectors.load(
+            self._settings.detector, self._settings.detector_model, self._store
+        )
         for name in self._named:
             stored = self._store.get(name)
             self._load(stored, self._files(stored))

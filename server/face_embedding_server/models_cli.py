@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_embedding_models import drift, importing, ir, manifest, quantization, synthesis
-from face_embedding_models.manifest import Manifest
+from face_embedding_models.errors import ManifestError
+from face_embedding_models.fetching import Timeouts
+from face_embedding_models.manifest import AnyManifest
 from face_embedding_models.precision import PRECISIONS, REFERENCE
-from face_embedding_models.store import ORIGIN_NOTES, Store, StoredModel
-from face_embedding_server import settings
+from face_embedding_models.store import Store
+from face_embedding_models.stored import Provenance, StoredModel, StoredWeights
+from face_embedding_server import models_facts, settings
 from face_embedding_server.faces import FaceReader
 from face_embedding_server.parity import read_faces
 
@@ -34,15 +37,33 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
     add("list", _list, "list the models that are known, and what the store has", named=False)
     add("show", _show, "show what is known of a model")
-    importer = add(
-        "import", _import, "import weights from a folder, a zip or an address, and convert them"
+    installer = add(
+        "install", _install, "fetch the weights of a model or a detector, and convert them"
     )
-    importer.add_argument("source", help="path or http(s) address", metavar="PATH_OR_URL")
+    installer.add_argument(
+        "--accept-license", action="store_true", help="accept the terms of the weights"
+    )
+    installer.add_argument(
+        "--from",
+        action="append",
+        default=[],
+        dest="sources",
+        metavar="FILE_OR_URL",
+        help="take them from here instead; once for each file",
+    )
+    _add_source_options(installer, "take weights for which no digest is known")
+    importer = add("import", _import, "import weights that you have, and convert them")
     importer.add_argument(
-        "--allow-unverified",
-        action="store_true",
-        help="take weights that are not proven to be the published ones",
+        "sources",
+        nargs="+",
+        help="a folder, a zip archive or the files; paths or http(s) addresses",
+        metavar="PATH_OR_URL",
     )
+    _add_source_options(importer, "take weights that are not proven to be the published ones")
+    user = add("use", _use, "go back, or on, to another version that the store has")
+    user.add_argument("version", help="as 'models show' lists them")
+    remover = add("remove", _remove, "remove a model or a detector, or one version of it")
+    remover.add_argument("version", nargs="?", default="", help="default: all of them")
     add("synthesize", _synthesize, "make a stand-in with made-up weights, and convert it")
     add("convert", _convert, "convert the weights in the store to OpenVINO IR again")
     quantizer = add("quantize", _quantize, "make an int8 IR from the f32 one")
@@ -60,6 +81,30 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _add_source_options(command: argparse.ArgumentParser, unverified: str) -> None:
+    command.add_argument("--allow-unverified", action="store_true", help=unverified)
+    command.add_argument(
+        "--manifest", type=Path, metavar="FILE", help="describes a model of your own, a TOML file"
+    )
+    for name, default, what in (
+        ("connect", Timeouts.connect_s, "a connection"),
+        ("silence", Timeouts.silence_s, "the next bytes"),
+    ):
+        command.add_argument(
+            f"--{name}-timeout-s",
+            type=_seconds,
+            default=default,
+            metavar="SECONDS",
+            help=f"how long to wait for {what} (default: %(default)s)",
+        )
+
+
+def _seconds(text: str) -> float:
+    if (value := float(text)) <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
 def _add_drift_options(command: argparse.ArgumentParser, images: str) -> None:
     command.add_argument("--images", type=Path, required=True, help=images)
     command.add_argument(
@@ -71,65 +116,128 @@ def _add_drift_options(command: argparse.ArgumentParser, images: str) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    store = _store(options)
-    present = set(store.names())
-    rows = [
-        {"name": name, "in_store": name in present}
-        | ({"origin": store.get(name).origin} if name in present else {})
-        for name in manifest.names()
-    ]
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        for row in rows:
-            print(f"{row['name']:<40} {row.get('origin', 'not in the store')}")
+    listed = models_facts.rows(_store(options))
+    print(json.dumps(listed, indent=2) if options.json else models_facts.table(listed))
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
-    known = manifest.load(options.name)
     store = _store(options)
-    stored = store.get(options.name) if options.name in store.names() else None
-    facts = _facts_of_manifest(known) | (_facts_of_weights(stored) if stored else {"origin": None})
+    known = _known(options, store)
+    facts = models_facts.of_manifest(known) | {"origin": None}
+    if store.has(known.name):
+        facts |= models_facts.of_weights(models_facts.weights_in(store, known))
+        facts |= {"versions": ", ".join(store.versions(known.name))}
     _print(facts, options)
     return 0
 
 
+def _install(options: argparse.Namespace) -> int:
+    store = _store_to_write(options)
+    known = _known(options, store)
+    if not options.sources and importing.is_installed(store, known):
+        _tell(f"{known.name} is installed already")
+        weights = models_facts.weights_in(store, known)
+    else:
+        weights = importing.install(
+            store,
+            known,
+            options.sources,
+            accept_license=options.accept_license,
+            **_source_options(options),
+        )
+    return _put_to_use(store, weights, options)
+
+
 def _import(options: argparse.Namespace) -> int:
-    store = _store(options)
-    stored = importing.import_model(
-        store,
-        manifest.load(options.name),
-        options.source,
-        allow_unverified=options.allow_unverified,
-    )
-    return _put_to_use(store, stored, options)
+    store = _store_to_write(options)
+    known = _known(options, store)
+    terms = known.license
+    _tell(f"licence of the weights: {terms.name}. {terms.terms} {terms.stated_at or ''}".rstrip())
+    weights = importing.import_weights(store, known, options.sources, **_source_options(options))
+    return _put_to_use(store, weights, options)
+
+
+def _source_options(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "allow_unverified": options.allow_unverified,
+        "timeouts": Timeouts(options.connect_timeout_s, options.silence_timeout_s),
+        "prepare": ir.convert,
+        "tell": _tell,
+    }
 
 
 def _synthesize(options: argparse.Namespace) -> int:
+    store = _store_to_write(options)
     known = manifest.load(options.name)
-    store = _store(options)
-    stored = store.add(known, *synthesis.synthesize(known), "synthetic", "synthesize")
+    made = Provenance("synthetic", "synthesize")
+    stored = store.add(known, synthesis.synthesize(known), made, ir.convert)
     return _put_to_use(store, stored, options)
 
 
-def _put_to_use(store: Store, stored: StoredModel, options: argparse.Namespace) -> int:
-    """Convert weights, and only then let servers see them."""
-    ir.convert(stored)
-    store.use(stored)
-    _print(_facts_of_weights(stored), options)
+def _use(options: argparse.Namespace) -> int:
+    store = _store_to_write(options)
+    if options.name not in manifest.detector_names():
+        stored = store.get_version(options.name, options.version)
+        if not stored.ir_folder(ir.PRECISION).exists():
+            ir.convert(stored)
+    store.use_version(options.name, options.version)
+    _print({"name": options.name, "version": options.version}, options)
     return 0
 
 
+def _remove(options: argparse.Namespace) -> int:
+    _store_to_write(options).remove(options.name, options.version)
+    _print({"removed": f"{options.name} {options.version}".rstrip()}, options)
+    return 0
+
+
+def _put_to_use(store: Store, weights: StoredWeights, options: argparse.Namespace) -> int:
+    """Let servers see weights that are converted."""
+    if isinstance(weights, StoredModel):
+        store.use(weights)
+    _print(models_facts.of_weights(weights), options)
+    return 0
+
+
+def _known(options: argparse.Namespace, store: Store) -> AnyManifest:
+    """Return the manifest of what a command names: the user's, a shipped one, or one in the store.
+
+    Raises:
+        ManifestError: if the user's is not of that model, or of one that is shipped.
+        UnknownModelError: if there is none.
+    """
+    name, own = options.name, getattr(options, "manifest", None)
+    if own is None:
+        shipped = (*manifest.names(), *manifest.detector_names())
+        if name not in shipped and store.has(name):
+            return store.get(name).manifest
+        return manifest.load_any(name)
+    try:
+        known = manifest.parse(own.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"the manifest {own} cannot be read: {error}") from error
+    except ManifestError as error:
+        raise ManifestError(f"{own}: {error}") from error
+    if known.name != name:
+        raise ManifestError(f"{own} is the manifest of '{known.name}', not of '{name}'")
+    if name in (*manifest.names(), *manifest.detector_names()):
+        raise ManifestError(
+            f"{own}: '{name}' is a name that comes with this program and cannot be given to "
+            f"another model; choose another name"
+        )
+    return known
+
+
 def _convert(options: argparse.Namespace) -> int:
-    stored = _store(options).get(options.name)
+    stored = _store_to_write(options).get(options.name)
     folder = ir.convert(stored)
-    _print({"ir": str(folder)} | _facts_of_weights(stored), options)
+    _print({"ir": str(folder)} | models_facts.of_weights(stored), options)
     return 0
 
 
 def _quantize(options: argparse.Namespace) -> int:
-    stored = _store(options).get(options.name)
+    stored = _store_to_write(options).get(options.name)
     with contextlib.redirect_stdout(sys.stderr):  # NNCF's progress bars are no result.
         measured = quantization.quantize(stored, _faces(options, stored), options.threshold)
     _print({"precision": quantization.PRECISION, **asdict(measured)}, options)
@@ -137,7 +245,7 @@ def _quantize(options: argparse.Namespace) -> int:
 
 
 def _drift(options: argparse.Namespace) -> int:
-    stored = _store(options).get(options.name)
+    stored = _store_to_write(options).get(options.name)
     faces = _faces(options, stored)
     measured = drift.measure(stored, options.precision, faces, options.threshold)
     _print({"precision": options.precision, **asdict(measured)}, options)
@@ -153,33 +261,16 @@ def _store(options: argparse.Namespace) -> Store:
     return Store(settings.store_root(options.store))
 
 
-def _facts_of_manifest(known: Manifest) -> dict[str, Any]:
-    return {
-        "name": known.name,
-        "description": known.description,
-        "published_archive": known.source.file,
-        "published_sha256": known.source.sha256,
-        "published_lfw_accuracy_percent": known.published.lfw_accuracy_percent,
-        "license_note": known.published.license_note,
-    }
+def _store_to_write(options: argparse.Namespace) -> Store:
+    """Return the store, without what killed processes left in it."""
+    store = _store(options)
+    store.sweep()
+    return store
 
 
-def _facts_of_weights(stored: StoredModel) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "origin": stored.origin,
-        "origin_note": ORIGIN_NOTES[stored.origin],
-        "source": stored.source,
-        "weights_sha256": stored.weights_sha256,
-        "embedding_space": stored.embedding_space,
-        "folder": str(stored.folder),
-    }
-    if stored.ir_folder(ir.PRECISION).exists():
-        cost = ir.cost(ir.read(stored))
-        facts |= {"mparams": round(cost.mparams, 3), "gflops": round(cost.gflops, 3)}
-    for precision in PRECISIONS:
-        if measured := drift.read(stored, precision):
-            facts |= {f"{precision}_{name}": value for name, value in asdict(measured).items()}
-    return facts
+def _tell(sentence: str) -> None:
+    """Tell a person something that is no result."""
+    print(sentence, file=sys.stderr)
 
 
 def _print(facts: dict[str, Any], options: argparse.Namespace) -> None:
@@ -187,4 +278,5 @@ def _print(facts: dict[str, Any], options: argparse.Namespace) -> None:
         print(json.dumps(facts, indent=2))
         return
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):<32} {'not in the store' if value is None else value}")
+        absent = "not in the store" if name == "origin" else "-"
+        print(f"{name.replace('_', ' '):<32} {absent if value is None else value}")

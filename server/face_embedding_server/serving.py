@@ -6,10 +6,10 @@ import numpy as np
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_models import drift, ir
-from face_embedding_models.manifest import Parity
+from face_embedding_models.manifest import License, Parity
 from face_embedding_models.precision import GOLDEN_MIN_COSINE, REFERENCE
 from face_embedding_models.sample_faces import sample_faces
-from face_embedding_models.store import ORIGIN_NOTES, StoredModel
+from face_embedding_models.stored import ORIGIN_NOTES, StoredModel
 from face_embedding_server import backends, parity, quality
 from face_embedding_server.backends import Backend, BackendError, Pixels
 from face_embedding_server.calibration import (
@@ -32,6 +32,7 @@ _TURNS_PER_CPU = 4
 _CHANNEL_ORDERS = {"RGB": pb.CHANNEL_ORDER_RGB, "BGR": pb.CHANNEL_ORDER_BGR}
 _ORIGINS = {
     "published": pb.WEIGHTS_ORIGIN_PUBLISHED,
+    "corroborated": pb.WEIGHTS_ORIGIN_CORROBORATED,
     "unverified": pb.WEIGHTS_ORIGIN_UNVERIFIED,
     "synthetic": pb.WEIGHTS_ORIGIN_SYNTHETIC,
 }
@@ -194,7 +195,7 @@ def _describe(
         weights_sha256=stored.weights_sha256,
         weights_origin=_ORIGINS[stored.origin],
         weights_note=ORIGIN_NOTES[stored.origin],
-        license_note=manifest.published.license_note,
+        license_note=_license_note(manifest.license),
         limits=pb.Limits(
             max_faces_per_request=settings.max_faces_per_request,
             max_message_bytes=settings.max_message_bytes,
@@ -209,3 +210,7 @@ def _describe(
         ],
         drift=pb.Drift(**asdict(drifted)) if drifted else None,
     )
+
+
+def _license_note(terms: License) -> str:
+    return f"{terms.name}: {terms.terms}" + (f" ({terms.stated_at})" if terms.stated_at else "")

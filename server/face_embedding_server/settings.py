@@ -56,7 +56,9 @@ class Settings(BaseModel):
         le=86400,
         description="seconds between looks for changed models in the store; 0 looks only on SIGHUP",
     )
-    backend: str = Field("openvino", description="the inference engine: openvino or mxnet")
+    backend: str = Field(
+        "openvino", description="the inference engine: openvino, mxnet or onnxruntime"
+    )
     precision: str = Field("f32", description="the precision: f32, bf16 or int8")
     address: str = Field(
         "127.0.0.1:50051",
@@ -125,7 +127,9 @@ class Settings(BaseModel):
         "where it is installed",
     )
     detector_model: Path | None = Field(
-        None, description="the detector's model, an ONNX file, for yunet"
+        None,
+        description="the detector's model, an ONNX file; default: what 'models install' put into "
+        "the store",
     )
     calibration: Path | None = Field(
         None, description="the operating points, a file made by 'calibrate'"

@@ -15,7 +15,7 @@ KNOWN = manifest.load("face-recognition-mobilefacenet-arcface")
 MANIFEST = dataclasses.replace(
     KNOWN,
     input=dataclasses.replace(KNOWN.input, height=4, width=5),
-    output=dataclasses.replace(KNOWN.output, mxnet_name="out", size=60),
+    output=dataclasses.replace(KNOWN.output, name="out", size=60),
 )
 WEIGHT = {"w": np.ones((3, 3, 1, 1))}
 VECTORS = {name: np.ones(3) for name in ("gamma", "beta", "mean", "var")}

@@ -285,7 +285,7 @@ def small_manifest(size: int) -> Manifest:
     return dataclasses.replace(
         known,
         input=dataclasses.replace(known.input, height=INPUT_SHAPE[2], width=INPUT_SHAPE[3]),
-        output=dataclasses.replace(known.output, mxnet_name="embedding", size=size),
+        output=dataclasses.replace(known.output, name="embedding", size=size),
     )
 
 

@@ -1,8 +1,8 @@
 """Folders that appear whole or not at all."""
 
 import json
-import os
-import time
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,16 +48,32 @@ def test_replacement(folder: Path) -> None:
     assert (sealed.read_file(folder, "a.txt"), left) == (b"second", ["sealed"])
 
 
-@pytest.mark.parametrize(("age_s", "stays"), [(7200, False), (60, True)])
-def test_pending_of_a_killed_process(folder: Path, age_s: float, stays: bool) -> None:
-    """What a killed process was writing is removed; what may still be written is not."""
-    left = folder.parent / ".pending-left"
-    left.mkdir()
-    (left / "model.bin").write_text("a part")
-    changed = time.time() - age_s
-    os.utime(left, (changed, changed))
-    sealed.write(folder, put("second"), {})
-    assert left.exists() == stays
+WRITER = """
+import sys
+from pathlib import Path
+from face_embedding_models import sealed
+
+with sealed.pending_folder(Path(sys.argv[1])) as folder:
+    (folder / "model.bin").write_text("a part")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_pending_of_another_process(folder: Path, killed: bool) -> None:
+    """What a killed process was writing is removed; what is still being written is not."""
+    command = [sys.executable, "-c", WRITER, str(folder.parent)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout
+        left = Path(writer.stdout.readline().strip())
+        if killed:
+            writer.kill()
+            writer.wait()
+        sealed.write(folder, put("second"), {})
+        assert left.exists() == (not killed)
 
 
 @pytest.mark.parametrize(

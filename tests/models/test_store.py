@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from face_embedding_models import checkpoint, manifest, params, sealed, symbol
+from face_embedding_models import checkpoint, formats, manifest, params, sealed, symbol
 from face_embedding_models.errors import CheckpointError, StoreError, UnknownModelError
-from face_embedding_models.store import Store, StoredModel, default_root
+from face_embedding_models.store import Store, default_root
+from face_embedding_models.stored import Provenance, StoredModel
 from face_embedding_models.symbol import Node, Symbol
 
 NAME = "face-recognition-mobilefacenet-arcface"
@@ -21,6 +22,10 @@ def weights(value: int) -> bytes:
     return params.dump({"arg:w": np.full(3, value, np.float32)})
 
 
+def files(value: int, symbol_bytes: bytes = SYMBOL) -> dict[str, bytes]:
+    return checkpoint.files(symbol_bytes, weights(value))
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
@@ -28,7 +33,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def model(store: Store) -> StoredModel:
-    added = store.add(KNOWN, SYMBOL, weights(1), "unverified", "somewhere")
+    added = store.add(KNOWN, files(1), Provenance("unverified", "somewhere"))
     store.use(added)
     return added
 
@@ -50,33 +55,33 @@ def test_empty_store(store: Store) -> None:
 
 def test_checkpoint(model: StoredModel) -> None:
     """The checkpoint's bytes are the ones that were added, and so is its content."""
-    files, arrays = model.read_checkpoint_files(), model.read_checkpoint().arrays
-    assert (files, list(arrays)) == ((SYMBOL, weights(1)), ["w"])
+    read, arrays = model.read_checkpoint_files(), model.read_checkpoint().arrays
+    assert (read, list(arrays)) == ((SYMBOL, weights(1)), ["w"])
 
 
 def test_digest(model: StoredModel) -> None:
     """The digest and the embedding space follow from the bytes alone."""
-    digest = checkpoint.digest(SYMBOL, weights(1))
+    digest = formats.digest("mxnet", files(1))
     space = f"{NAME}/{digest[:16]}/fc1"
     assert (model.weights_sha256, model.embedding_space) == (digest, space)
 
 
 def test_added_weights(store: Store, model: StoredModel) -> None:
     """Weights that are added are not in use yet."""
-    store.add(KNOWN, SYMBOL, weights(2), "unverified", "elsewhere")
+    store.add(KNOWN, files(2), Provenance("unverified", "elsewhere"))
     assert store.get(NAME) == model
 
 
 def test_newer_weights(store: Store, model: StoredModel) -> None:
     """Other weights can be put to use, and the ones before stay in the store."""
-    newer = store.add(KNOWN, SYMBOL, weights(2), "unverified", "elsewhere")
+    newer = store.add(KNOWN, files(2), Provenance("unverified", "elsewhere"))
     store.use(newer)
     assert (store.get(NAME), model.read_checkpoint_files()[1]) == (newer, weights(1))
 
 
 def test_same_weights_again(store: Store, model: StoredModel) -> None:
     """Weights that are added again keep their folder and take the new origin."""
-    again = store.add(KNOWN, SYMBOL, weights(1), "published", "archive")
+    again = store.add(KNOWN, files(1), Provenance("published", "archive"))
     assert (again.folder, store.get(NAME).origin) == (model.folder, "published")
 
 
@@ -85,7 +90,7 @@ def test_wrong_network(store: Store, missing: str) -> None:
     """A network without the manifest's input or output is refused, and nothing is stored."""
     other = SYMBOL.replace(f'"{missing}"'.encode(), b'"other"')
     with pytest.raises(CheckpointError, match=f"the symbol has no node '{missing}'"):
-        store.add(KNOWN, other, weights(1), "unverified", "x")
+        store.add(KNOWN, files(1, other), Provenance("unverified", "x"))
     assert not store.root.exists()
 
 
@@ -143,14 +148,14 @@ def test_unwritable_root(tmp_path: Path) -> None:
     """A store whose folder cannot be made is reported as such."""
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"cannot write to the store: .*Not a dir"):
-        Store(tmp_path / "file" / "store").add(KNOWN, SYMBOL, weights(1), "unverified", "x")
+        Store(tmp_path / "file" / "store").add(KNOWN, files(1), Provenance("unverified", "x"))
 
 
 def test_unwritable_current(store: Store) -> None:
     """A note of the current checkpoint that cannot be written leaves no temporary file."""
     (store.root / NAME / "current.json").mkdir(parents=True)
     with pytest.raises(StoreError, match=r"cannot write .*current\.json"):
-        store.use(store.add(KNOWN, SYMBOL, weights(1), "unverified", "x"))
+        store.use(store.add(KNOWN, files(1), Provenance("unverified", "x")))
     assert not list(store.root.rglob(".pending*"))
 
 

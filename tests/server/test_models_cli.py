@@ -9,7 +9,8 @@ import pytest
 from face_embedding_client import FaceEmbeddingClient
 from face_embedding_models import checkpoint, manifest, params, symbol
 from face_embedding_models.sample_faces import sample_faces
-from face_embedding_models.store import IR_WEIGHTS_FILE, Store
+from face_embedding_models.store import Store
+from face_embedding_models.stored import IR_WEIGHTS_FILE
 from face_embedding_models.symbol import Node
 from face_embedding_server import cli
 from support import MOBILE, RESNET34, encode, needs_bf16, running_server, small_settings

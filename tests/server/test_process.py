@@ -23,11 +23,11 @@ from face_embedding_client import (
     RawFace,
     UnknownModelError,
 )
-from face_embedding_models import manifest
+from face_embedding_models import checkpoint, manifest
 from face_embedding_models.store import Store
 from face_embedding_server import cli
 from face_embedding_server.images import Image as Face
-from support import MOBILE, RESNET34, add_stand_in, encode
+from support import MOBILE, RESNET34, SYNTHETIC, add_stand_in, encode
 
 TIMEOUT_S = 60
 
@@ -223,7 +223,8 @@ def test_not_converted(tmp_path: Path, store: Store, capsys: pytest.CaptureFixtu
     symbol_bytes, params_bytes = store.get(MOBILE).read_checkpoint_files()
     other = Store(tmp_path)
     known = store.get(MOBILE).manifest
-    other.use(other.add(known, symbol_bytes, params_bytes, "synthetic", "test"))
+    files = checkpoint.files(symbol_bytes, params_bytes)
+    other.use(other.add(known, files, SYNTHETIC))
     arguments = ["serve", "--model", MOBILE, "--store", str(tmp_path), "--address", "127.0.0.1:0"]
     assert f"models convert {MOBILE}" in failure(capsys, *arguments)
 
@@ -233,7 +234,8 @@ def _reimported(store: Store, tmp_path: Path, name: str, change: tuple[str, str]
     symbol_bytes, params_bytes = store.get(MOBILE).read_checkpoint_files()
     changed = symbol_bytes.decode().replace(*change, 1).encode()
     other = Store(tmp_path)
-    other.use(other.add(manifest.load(name), changed, params_bytes, "unverified", "test"))
+    files = checkpoint.files(changed, params_bytes)
+    other.use(other.add(manifest.load(name), files, SYNTHETIC))
     return tmp_path
 
 

@@ -17,14 +17,23 @@ import numpy as np
 import pytest
 
 from face_embedding_client import FaceEmbeddingClient, RawFace, UnknownModelError
-from face_embedding_models import ir, manifest, params, sealed, synthesis
+from face_embedding_models import checkpoint, ir, manifest, params, sealed, synthesis
 from face_embedding_models.checkpoint import PARAMS_FILE
 from face_embedding_models.errors import ModelError
-from face_embedding_models.store import GOLDEN_FILE, IR_MODEL_FILE, IR_WEIGHTS_FILE, Store
+from face_embedding_models.store import Store
+from face_embedding_models.stored import GOLDEN_FILE, IR_MODEL_FILE, IR_WEIGHTS_FILE
 from face_embedding_server.calibration import Calibration, write
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.images import Image as Face
-from support import MOBILE, RESNET34, RunningServer, metric, running_server, small_settings
+from support import (
+    MOBILE,
+    RESNET34,
+    SYNTHETIC,
+    RunningServer,
+    metric,
+    running_server,
+    small_settings,
+)
 
 REPLACEMENTS = 50
 CORRUPT_EVERY = 5
@@ -36,7 +45,7 @@ Checkpoint = tuple[bytes, bytes]
 @pytest.fixture(scope="module")
 def versions() -> list[Checkpoint]:
     """Three checkpoints of one model that give different embeddings."""
-    symbol, values = synthesis.synthesize(manifest.load(MOBILE))
+    symbol, values = synthesis.synthesize(manifest.load(MOBILE)).values()
     arrays = params.parse(values)
     # The first convolution's weights, in another order of its filters.
     first = next(name for name, array in arrays.items() if array.ndim == 4)
@@ -69,7 +78,7 @@ def add_resnet34(store: Store, source: Store) -> None:
 
 def use(store: Store, version: Checkpoint) -> str:
     """Make a checkpoint the one in use, and return its version."""
-    stored = store.add(manifest.load(MOBILE), *version, "synthetic", "test")
+    stored = store.add(manifest.load(MOBILE), checkpoint.files(*version), SYNTHETIC)
     store.use(stored)
     return stored.version
 
@@ -364,7 +373,7 @@ def test_not_added_unasked(own_store: Store, resnet34_store: Store) -> None:
 def test_unusable_other_is_left_out(own_store: Store) -> None:
     """A model that was only found in the store keeps nobody from being served."""
     known = manifest.load(RESNET34)
-    own_store.use(own_store.add(known, *synthesis.synthesize(known), "synthetic", "no IR"))
+    own_store.use(own_store.add(known, synthesis.synthesize(known), SYNTHETIC))
     settings = small_settings(own_store, model=f"{MOBILE},*")
     with running_server(settings) as running, FaceEmbeddingClient(running.address) as client:
         assert client.model_info().served_models == (MOBILE,)

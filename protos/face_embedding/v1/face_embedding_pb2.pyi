@@ -52,6 +52,7 @@ class WeightsOrigin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WEIGHTS_ORIGIN_PUBLISHED: _ClassVar[WeightsOrigin]
     WEIGHTS_ORIGIN_UNVERIFIED: _ClassVar[WeightsOrigin]
     WEIGHTS_ORIGIN_SYNTHETIC: _ClassVar[WeightsOrigin]
+    WEIGHTS_ORIGIN_CORROBORATED: _ClassVar[WeightsOrigin]
 
 class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -113,6 +114,7 @@ WEIGHTS_ORIGIN_UNSPECIFIED: WeightsOrigin
 WEIGHTS_ORIGIN_PUBLISHED: WeightsOrigin
 WEIGHTS_ORIGIN_UNVERIFIED: WeightsOrigin
 WEIGHTS_ORIGIN_SYNTHETIC: WeightsOrigin
+WEIGHTS_ORIGIN_CORROBORATED: WeightsOrigin
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_NO_FACES: ErrorReason
 ERROR_REASON_TOO_MANY_FACES: ErrorReason

@@ -17,9 +17,11 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from face_embedding_models.formats import REFERENCE_BACKENDS
 from face_embedding_models.manifest import ChannelOrder
-from face_embedding_models.store import StoredModel
+from face_embedding_models.stored import StoredModel
 from face_embedding_server.errors import OperatorError
+from face_embedding_server.images import swap_red_and_blue
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -97,5 +99,33 @@ def load(name: str, model: StoredModel, precision: str) -> Backend:
     except ImportError as error:
         raise BackendError(
             f"the engine of the backend '{name}' cannot be imported ({error}); install it, for "
-            f"the engines of this package with pip install 'face-embedding[server,mxnet]'"
+            f"the engines of this package with pip install 'face-embedding[server,mxnet,onnx]'"
         ) from error
+
+
+def check_reference(name: str, model: StoredModel, precision: str) -> None:
+    """Check that a backend that runs weights as they came is asked for what it can do.
+
+    Raises:
+        BackendError: if it does not run the format of the model, or another precision than f32.
+    """
+    known = model.manifest
+    if REFERENCE_BACKENDS[known.format] != name:
+        raise BackendError(
+            f"{name} does not run the format {known.format}, which {known.name} has; the backends "
+            f"for it are openvino and {REFERENCE_BACKENDS[known.format]}"
+        )
+    if precision != "f32":
+        raise BackendError(f"{name} runs at f32 only, not at '{precision}'")
+
+
+def network_input(face_bgr: Pixels, channel_order: ChannelOrder) -> NDArray[np.float32]:
+    """Return a face as a network takes it: float32 `[1, 3, height, width]`, 0 to 255.
+
+    Args:
+        face_bgr: `[height, width, 3]`, BGR.
+        channel_order: the order of the channels that the network takes.
+    """
+    pixels = face_bgr.astype(np.float32)
+    face = pixels if channel_order == "BGR" else swap_red_and_blue(pixels)
+    return face.transpose(2, 0, 1)[np.newaxis]

@@ -19,9 +19,14 @@ from numpy.typing import NDArray
 
 from face_embedding_models import checkpoint, conversion
 from face_embedding_models.manifest import Manifest
-from face_embedding_models.store import StoredModel
-from face_embedding_server.backends import BackendError, BackendInfo, Pixels
-from face_embedding_server.images import swap_red_and_blue
+from face_embedding_models.stored import StoredModel
+from face_embedding_server.backends import (
+    BackendError,
+    BackendInfo,
+    Pixels,
+    check_reference,
+    network_input,
+)
 from face_embedding_server.machine import available_cpus
 
 P = ParamSpec("P")
@@ -44,7 +49,7 @@ class MxnetBackend:
         self._box, version = _run(_bind, model.manifest, symbol_bytes, params_bytes)
         # Not told to the thread from here: this may run while that very thing is done.
         weakref.finalize(self, _UNUSED.append, self._box)
-        order = model.manifest.input.mxnet_channel_order
+        order = model.manifest.input.channel_order
         self.info = BackendInfo("mxnet", version, "cpu(0)", "f32", order)
 
     def embed(self, face_bgr: Pixels) -> NDArray[np.float32]:
@@ -56,9 +61,7 @@ class MxnetBackend:
         _run(self._box.clear)
 
     def _infer(self, face_bgr: Pixels) -> NDArray[np.float32]:
-        pixels = face_bgr.astype(np.float32)
-        face = pixels if self.info.channel_order == "BGR" else swap_red_and_blue(pixels)
-        data = face.transpose(2, 0, 1)[np.newaxis]
+        data = network_input(face_bgr, self.info.channel_order)
         (network,) = self._box
         outputs = network.forward(is_train=False, data=data)
         embedding: NDArray[np.float32] = outputs[0].asnumpy()[0]
@@ -67,8 +70,7 @@ class MxnetBackend:
 
 def load(model: StoredModel, precision: str) -> MxnetBackend:
     """Load the model's checkpoint; see `backends.load`."""
-    if precision != "f32":
-        raise BackendError(f"mxnet runs at f32 only, not at '{precision}'")
+    check_reference("mxnet", model, precision)
     return MxnetBackend(model)
 
 
@@ -94,7 +96,7 @@ def _bind(known: Manifest, symbol_bytes: bytes, params_bytes: bytes) -> tuple[li
     mxnet = _import_mxnet()
     try:
         internals = mxnet.sym.load_json(symbol_bytes.decode()).get_internals()
-        network = internals[f"{known.output.mxnet_name}_output"]
+        network = internals[f"{known.output.name}_output"]
         arrays = {
             name.partition(":")[2]: array
             for name, array in mxnet.nd.load_frombuffer(params_bytes).items()

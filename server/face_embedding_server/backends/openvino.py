@@ -9,7 +9,7 @@ from openvino.preprocess import PrePostProcessor
 
 from face_embedding_models import ir
 from face_embedding_models.precision import PRECISIONS, effective
-from face_embedding_models.store import StoredModel
+from face_embedding_models.stored import StoredModel
 from face_embedding_server.backends import BackendError, BackendInfo, Pixels
 from face_embedding_server.machine import available_cpus
 

@@ -2,7 +2,7 @@
 
 Each module in this package is one detector, with a function
 
-    load(model_file: Path | None) -> Detector
+    load(model: DetectorModel | None) -> Detector
 
 Adding a detector is adding such a module. Only that module imports what it needs, and only when the
 detector is asked for.
@@ -17,6 +17,8 @@ from typing import Protocol
 
 import cv2
 
+from face_embedding_models import manifest
+from face_embedding_models.store import Store
 from face_embedding_server.alignment import Points
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.images import Image
@@ -31,6 +33,14 @@ _EMBEDDED = "mtcnn"
 
 class DetectorError(OperatorError):
     """A detector cannot be loaded; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class DetectorModel:
+    """A detector's network, an ONNX file: its bytes, and what to call it."""
+
+    onnx: bytes
+    name: str
 
 
 @dataclass(frozen=True)
@@ -76,17 +86,23 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def load(name: str, model_file: Path | None) -> Detector | None:
+def load(name: str, model_file: Path | None, store: Store | None = None) -> Detector | None:
     """Load a detector by its name, or `NONE` or `AUTO`.
+
+    Args:
+        name: its name.
+        model_file: its network, where the user names one.
+        store: has the networks of detectors that were installed; None for none.
 
     Raises:
         DetectorError: if it is unknown, lacks its model, or what it needs is not installed.
+        StoreError: if its network is not in the store, or was damaged.
     """
     if name == NONE:
         return None
     if name == AUTO:
         try:
-            return load(_EMBEDDED, model_file)
+            return load(_EMBEDDED, model_file, store)
         except DetectorError as error:
             if isinstance(error.__cause__, ImportError):
                 return None
@@ -102,8 +118,21 @@ def load(name: str, model_file: Path | None) -> Detector | None:
             f"what the detector '{name}' needs cannot be imported ({error}); install it with "
             f"pip install 'face-embedding[server,detect]', or run with --detector {NONE}"
         ) from error
-    loader: Callable[[Path | None], Detector] = module.load
-    return loader(model_file)
+    loader: Callable[[DetectorModel | None], Detector] = module.load
+    return loader(_model_of(name, model_file, store))
+
+
+def _model_of(name: str, model_file: Path | None, store: Store | None) -> DetectorModel | None:
+    if model_file:
+        try:
+            return DetectorModel(model_file.read_bytes(), str(model_file))
+        except FileNotFoundError as error:
+            raise DetectorError(f"the detector's model {model_file} does not exist") from error
+        except OSError as error:
+            raise DetectorError(f"the detector's model cannot be read: {error}") from error
+    if store and name in manifest.detector_names():
+        return DetectorModel(store.get_detector(name).read_onnx_file(), f"{name} in the store")
+    return None
 
 
 def find(detector: Detector, photograph_bgr: Image) -> list[Detection]:

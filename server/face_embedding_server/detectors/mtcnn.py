@@ -6,11 +6,10 @@ networks", 2016.
 
 import threading
 import warnings
-from pathlib import Path
 
 import numpy as np
 
-from face_embedding_server.detectors import Box, Detection, DetectorError
+from face_embedding_server.detectors import Box, Detection, DetectorError, DetectorModel
 from face_embedding_server.images import Image, swap_red_and_blue
 
 with warnings.catch_warnings():
@@ -56,8 +55,8 @@ class MtcnnDetector:
         ]
 
 
-def load(model_file: Path | None) -> MtcnnDetector:
+def load(model: DetectorModel | None) -> MtcnnDetector:
     """Load the detector; see `detectors.load`."""
-    if model_file:
-        raise DetectorError(f"mtcnn carries its model; it cannot use {model_file}")
+    if model:
+        raise DetectorError(f"mtcnn carries its model; it cannot use {model.name}")
     return MtcnnDetector()

@@ -1,16 +1,15 @@
-"""YuNet, from an ONNX file that the user names, run by OpenCV.
+"""YuNet, from the store or from an ONNX file that the user names, run by OpenCV.
 
 Source: Wu et al., "YuNet: a tiny millisecond-level face detector", 2023; OpenCV's FaceDetectorYN.
 """
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from face_embedding_server.detectors import Box, Detection, DetectorError
+from face_embedding_server.detectors import Box, Detection, DetectorError, DetectorModel
 from face_embedding_server.images import Image
 
 _MIN_SCORE = 0.7
@@ -24,8 +23,8 @@ class YunetDetector:
 
     name = "yunet"
 
-    def __init__(self, model_file: Path) -> None:
-        self._model_file = str(model_file)
+    def __init__(self, model: DetectorModel) -> None:
+        self._onnx = np.frombuffer(model.onnx, np.uint8)
         self._local = threading.local()
         self._network()
 
@@ -47,23 +46,30 @@ class YunetDetector:
             network: cv2.FaceDetectorYN = self._local.network
         except AttributeError:
             network = self._local.network = cv2.FaceDetectorYN.create(
-                self._model_file, "", (0, 0), _MIN_SCORE, _NMS_OVERLAP, _MAX_CANDIDATES
+                "onnx",
+                self._onnx,
+                np.empty(0, np.uint8),
+                (0, 0),
+                _MIN_SCORE,
+                _NMS_OVERLAP,
+                _MAX_CANDIDATES,
             )
         return network
 
 
-def load(model_file: Path | None) -> YunetDetector:
+def load(model: DetectorModel | None) -> YunetDetector:
     """Load the detector; see `detectors.load`."""
-    if model_file is None:
-        raise DetectorError("yunet needs its model: name an ONNX file with --detector-model FILE")
-    if not model_file.is_file():
-        raise DetectorError(f"the detector's model {model_file} does not exist")
+    if model is None:
+        raise DetectorError(
+            "yunet needs its model: get it with 'face-embedding-server models "
+            "install yunet', or name an ONNX file with --detector-model FILE"
+        )
     try:
-        detector = YunetDetector(model_file)
+        detector = YunetDetector(model)
         # Any ONNX file loads; only YuNet's own gives faces.
         detector.detect(np.zeros((_TRIAL_SIDE, _TRIAL_SIDE, 3), np.uint8))
     except cv2.error as error:
         raise DetectorError(
-            f"OpenCV cannot load {model_file} as a YuNet: {error.err or error}"
+            f"OpenCV cannot load {model.name} as a YuNet: {error.err or error}"
         ) from error
     return detector

@@ -67,8 +67,9 @@ class Embedded:
 @contextlib.contextmanager
 def in_process(settings: Settings) -> Iterator[Embedder]:
     """Load a model into this process."""
-    detector = detectors.load(settings.detector, settings.detector_model)
-    model = serving.load(Store(settings.store).get(settings.model), settings, detector, None)
+    store = Store(settings.store)
+    detector = detectors.load(settings.detector, settings.detector_model, store)
+    model = serving.load(store.get(settings.model), settings, detector, None)
     try:
         yield Embedder(model.info, lambda face: model.embed(face)[0].raw)
     finally:

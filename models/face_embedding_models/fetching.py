@@ -1,0 +1,254 @@
+"""Downloading a file over http(s).
+
+A download that broke off goes on where it stopped, if the server lets it; what was received so far
+waits in the user's cache, outside the store. The usual environment variables name proxies
+(`HTTPS_PROXY`, `NO_PROXY`) and authorities (`REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`,
+`SSL_CERT_FILE`).
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import platformdirs
+import requests
+import urllib3
+from tqdm import tqdm
+
+from face_embedding_models.errors import FetchError
+
+# Of a transfer that breaks off, less than this is lost.
+_CHUNK_BYTES = 1 << 14
+# Each has to bring something, or it is the last.
+_ATTEMPTS = 8
+_KEPT_S = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long to wait, in seconds: for a connection, and for the next bytes."""
+
+    connect_s: float = 10
+    silence_s: float = 30
+
+
+class _BrokenOffError(Exception):
+    """A transfer ended before its end."""
+
+
+class _Session(requests.Session):
+    """Follows redirects, but to nowhere that is easier to listen in on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.max_redirects = 10
+        # What OpenSSL's programs honour; requests has variables of its own, which come first.
+        self.verify = os.environ.get("SSL_CERT_FILE") or True
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        if target:
+            absolute = urljoin(resp.url, target)
+            if resp.url.startswith("https:") and not absolute.startswith("https:"):
+                raise FetchError(f"it redirects from https to {shown(absolute)}, which is refused")
+        return target
+
+
+def fetch(url: str, target: Path, max_bytes: int, timeouts: Timeouts) -> None:
+    """Download a file, going on with what `target` holds of it.
+
+    Args:
+        url: the http(s) address.
+        target: the file to write, made by `partial`.
+        max_bytes: the most that are taken; more is an error.
+        timeouts: when to give up.
+
+    Raises:
+        FetchError: if the address does not give the file; the message says why, without the
+            address. `target` then holds what was received.
+    """
+    with _Session() as session:
+        for _ in range(_ATTEMPTS):
+            before = _size(target)
+            try:
+                _receive(session, url, target, max_bytes, timeouts)
+                return
+            except _BrokenOffError as error:
+                if _size(target) == before:
+                    raise FetchError(str(error)) from error
+                reason = error
+            except requests.RequestException as error:
+                raise FetchError(_reason(error, timeouts)) from error
+            except OSError as error:
+                raise FetchError(f"it cannot be written to {target.parent}: {error}") from error
+        raise FetchError(f"it broke off {_ATTEMPTS} times: {reason}")
+
+
+def shown(url: str) -> str:
+    """Return an address without its query, which may hold a secret, and without a password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+@contextlib.contextmanager
+def partial(url: str) -> Iterator[Path]:
+    """Give a file for the download of an address, with what is there of it from before.
+
+    It is nobody else's meanwhile, and gone afterwards, unless the download broke off.
+    """
+    folder = _cache_folder()
+    _sweep(folder)
+    path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.part"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        # Another process is downloading the same.
+        with tempfile.TemporaryDirectory(prefix="face-embedding-") as own:
+            yield Path(own) / path.name
+        return
+    keep = False
+    try:
+        yield path
+    except (FetchError, KeyboardInterrupt):
+        keep = _size(path) > 0
+        raise
+    finally:
+        if not keep:
+            discard(path)
+        os.close(descriptor)
+
+
+def discard(path: Path) -> None:
+    """Remove what there is of a download."""
+    path.unlink(missing_ok=True)
+    _note(path).unlink(missing_ok=True)
+
+
+def _receive(
+    session: requests.Session, url: str, target: Path, max_bytes: int, timeouts: Timeouts
+) -> None:
+    offset, validator = _state(target, url)
+    headers = {"Accept-Encoding": "identity"}
+    if offset:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
+    waits = (timeouts.connect_s, timeouts.silence_s)
+    with session.get(url, headers=headers, stream=True, timeout=waits) as response:
+        if offset and response.status_code == requests.codes.requested_range_not_satisfiable:
+            discard(target)
+            raise _BrokenOffError("it does not have the rest of what was received before")
+        if not response.ok:
+            raise FetchError(f"it answered {response.status_code} {response.reason}")
+        if response.status_code != requests.codes.partial_content:
+            offset = 0
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
+            discard(target)
+            raise _BrokenOffError("it answered with another part than the one asked for")
+        length = response.headers.get("Content-Length", "")
+        total = offset + int(length) if length.isdecimal() else None
+        _check_size(total or 0, max_bytes)
+        _remember(target, url, response)
+        with (
+            target.open("r+b" if offset else "wb") as file,
+            tqdm(total=total, initial=offset, unit="B", unit_scale=True, desc=_name(url)) as bar,
+        ):
+            file.seek(offset)
+            for chunk in _chunks(response, timeouts):
+                _check_size(file.tell() + len(chunk), max_bytes)
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+def _chunks(response: requests.Response, timeouts: Timeouts) -> Iterator[bytes]:
+    """Yield what comes, also what came before the transfer broke off."""
+    try:
+        yield from response.raw.stream(_CHUNK_BYTES, decode_content=True)
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise _BrokenOffError(_reason(error, timeouts)) from error
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise FetchError(f"it has more than {max_bytes:,} bytes")
+
+
+def _state(target: Path, url: str) -> tuple[int, str]:
+    """Return how much there is of a file, and what tells that it is still the same file."""
+    try:
+        note = json.loads(_note(target).read_text("utf-8"))
+        return (_size(target), note["validator"]) if note["url"] == url else (0, "")
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, ""
+
+
+def _remember(target: Path, url: str, response: requests.Response) -> None:
+    """Note what tells a later attempt whether the file is still the same."""
+    etag = response.headers.get("ETag", "")
+    validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
+    if validator and response.headers.get("Accept-Ranges") != "none":
+        _note(target).write_text(json.dumps({"url": url, "validator": validator}), "utf-8")
+    else:
+        _note(target).unlink(missing_ok=True)
+
+
+def _note(target: Path) -> Path:
+    return target.with_suffix(".json")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _cache_folder() -> Path:
+    folder = platformdirs.user_cache_path("face-embedding") / "downloads"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.gettempdir())  # Nobody has a home there.
+    return folder
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what nobody has come back for."""
+    for left in folder.glob("*.part"):
+        # Another process may be sweeping too.
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _KEPT_S:
+                discard(left)
+
+
+def _reason(error: Exception, timeouts: Timeouts) -> str:
+    """Say what went wrong, without the address, whose query may hold a secret."""
+    cause = error.args[0] if error.args else error
+    cause = getattr(cause, "reason", None) or cause
+    kinds: list[tuple[type[Exception], str]] = [
+        (requests.ConnectTimeout, f"no connection within {timeouts.connect_s:g} s"),
+        (requests.ReadTimeout, f"nothing came for {timeouts.silence_s:g} s"),
+        (urllib3.exceptions.ReadTimeoutError, f"nothing came for {timeouts.silence_s:g} s"),
+        (requests.TooManyRedirects, "it redirects again and again"),
+        (requests.exceptions.InvalidURL, "that is no address"),
+        (requests.exceptions.InvalidSchema, "it redirects to what is neither http nor https"),
+    ]
+    for kind, text in kinds:
+        if isinstance(error, kind) or isinstance(cause, kind):
+            return text
+    text = re.sub(r"\burl: \S+", "url", str(cause))
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"its certificate is not trusted: {text}"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return f"the proxy did not let it through: {text}"
+    return text
+
+
+def _name(url: str) -> str:
+    return urlsplit(url).path.rpartition("/")[2] or url

@@ -1,0 +1,123 @@
+"""The graph in an ONNX file: whether it is one that embeds faces, and what it calls its ends.
+
+Source: https://github.com/onnx/onnx/blob/main/docs/IR.md
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from face_embedding_models.errors import ConversionError
+from face_embedding_models.manifest import Input, Output
+
+# Twice as much, as float16 becomes float, still fits into a message of protobuf.
+MAX_FILE_BYTES = 1_000_000_000
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+
+
+def read(path: Path) -> onnx.GraphProto:
+    """Read the graph of a file.
+
+    Raises:
+        ConversionError: if it is no ONNX, is too large, or keeps values in another file.
+    """
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise ConversionError(f"the file has {size:,} bytes, at most {MAX_FILE_BYTES:,} are read")
+    try:
+        model = onnx.ModelProto.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise ConversionError("the file is no ONNX, or a damaged one") from error
+    if not model.graph.node:
+        raise ConversionError("the file is no ONNX: it holds no graph with operators")
+    if not model.opset_import:
+        raise ConversionError("the file is no ONNX: it names no version of the operators")
+    _refuse_external_data(model.graph)
+    return model.graph
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield each tensor that a graph, and the graphs inside its operators, hold."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _refuse_external_data(graph: onnx.GraphProto) -> None:
+    for tensor in _tensors(graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise ConversionError(
+                f"the values of '{tensor.name}' are in another file (external data), which is not "
+                f"read; save the model as one file"
+            )
+
+
+def input_of(graph: onnx.GraphProto, expected: Input) -> str:
+    """Return the name of a network's only input.
+
+    Raises:
+        ConversionError: if there are others, or it does not take a face of the manifest.
+    """
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = {value.name: value for value in graph.input if value.name not in weights}
+    if len(inputs) != 1:
+        raise ConversionError(
+            f"the network has {len(inputs)} inputs ({_list(list(inputs))}), and one is expected"
+        )
+    ((name, value),) = inputs.items()
+    if expected.name not in ("", name):
+        raise ConversionError(
+            f"the network's input is called '{name}'; the manifest says '{expected.name}'"
+        )
+    tensor = value.type.tensor_type
+    if tensor.elem_type not in _FLOATS:
+        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        raise ConversionError(f"the input '{name}' is of the type {kind}, not float or float16")
+    shape = [side.dim_value or -1 for side in tensor.shape.dim]
+    wanted = (1, 3, expected.height, expected.width)
+    fits = (given in (-1, one) for given, one in zip(shape, wanted, strict=False))
+    if len(shape) != len(wanted) or not all(fits):
+        raise ConversionError(
+            f"the input '{name}' has the shape {_shape(shape)}; a batch of one face of the "
+            f"manifest is {list(wanted)}"
+        )
+    return name
+
+
+def output_of(graph: onnx.GraphProto, expected: Output) -> str:
+    """Return the name of the output that the manifest names, or of the only one.
+
+    Raises:
+        ConversionError: if there is none, or several and no name.
+    """
+    names = [value.name for value in graph.output]
+    if expected.name:
+        if expected.name not in names:
+            raise ConversionError(
+                f"the network has no output '{expected.name}'; its outputs are {_list(names)}"
+            )
+        return expected.name
+    if len(names) != 1:
+        raise ConversionError(
+            f"the network has {len(names)} outputs ({_list(names)}); the manifest has to name one "
+            f"as [output] name"
+        )
+    return names[0]
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = ", ".join(f"'{name:.60}'" for name in names[:5]) or "none"
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "[" + ",".join("?" if side < 0 else str(side) for side in shape[:8]) + "]"

@@ -1,0 +1,127 @@
+"""Holding weights against the digests of their manifest."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from face_embedding_models import sealed, sources
+from face_embedding_models.errors import ImportRefusedError
+from face_embedding_models.formats import PARTS
+from face_embedding_models.manifest import AnyManifest, Download
+from face_embedding_models.sources import LocalFile
+from face_embedding_models.stored import Origin
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of weights, and what speaks against them, if anything does."""
+
+    origin: Origin
+    difference: str = ""
+
+
+def examine(
+    known: AnyManifest,
+    files: Sequence[LocalFile],
+    shown: str,
+    may_differ: bool,
+    tell: Callable[[str], object],
+) -> tuple[dict[str, bytes], Verdict]:
+    """Read weights, and hold them against the digests of their manifest.
+
+    Args:
+        known: the manifest.
+        files: a folder, an archive, or the files of the weights.
+        shown: what to call them in messages.
+        may_differ: whether they are read though nothing proves them.
+        tell: is told what a person may want to know.
+
+    Returns:
+        Their bytes by the names of `formats.PARTS`, and what is known of them. There are none of an
+        archive that differs and may not.
+
+    Raises:
+        ImportRefusedError: if they cannot be read.
+    """
+    path = files[0].path
+    if len(files) == 1 and path.is_dir():
+        found = sources.read_folder(known, path)
+        return found, _judge_files(known, found)
+    for file in files:
+        if not file.path.is_file():
+            raise ImportRefusedError(
+                f"{file.path} is neither a folder, nor a file, nor an http(s) address"
+            )
+    if len(files) > 1 or (known.format == "onnx" and not sources.is_archive(path)):
+        # A single ONNX file may be called anything.
+        named = files if len(files) > 1 else [LocalFile(path, f"only{PARTS['onnx'][0].suffix}")]
+        found = sources.read_files(known, named, shown)
+        return found, _judge_files(known, found)
+    return _examine_archive(known, path, shown, may_differ, tell)
+
+
+def _examine_archive(
+    known: AnyManifest, path: Path, shown: str, may_differ: bool, tell: Callable[[str], object]
+) -> tuple[dict[str, bytes], Verdict]:
+    archive = known.archive
+    different = difference(archive, path) if archive else "no digest of an archive is known"
+    if different and not may_differ and not known.files:
+        return {}, Verdict("unverified", different)
+    try:
+        found = sources.read_archive(known, path, shown)
+    except ImportRefusedError as error:
+        if not different or may_differ:
+            raise
+        return {}, Verdict("unverified", f"{different}; {error}")
+    inside = _judge_files(known, found)
+    if archive and not different:
+        if known.files:
+            same = "have" if not inside.difference else "do not have"
+            tell(f"{shown} is the published archive; its files {same} the digests of the manifest")
+        return found, Verdict(archive.proof)
+    if known.files and not inside.difference:
+        return found, inside
+    return found, Verdict("unverified", different or inside.difference)
+
+
+def _judge_files(known: AnyManifest, found: dict[str, bytes]) -> Verdict:
+    """Hold the files of weights against the digests of the manifest."""
+    if not known.files or not all(file.sha256 for file in known.files):
+        held = "; ".join(
+            f"{name} has {len(data):,} bytes and the SHA-256 {hashlib.sha256(data).hexdigest()}"
+            for name, data in found.items()
+        )
+        only = ", only of the archive" if known.archive and known.archive.sha256 else ""
+        return Verdict("unverified", f"the manifest has no digest of these files{only} ({held})")
+    for part in PARTS[known.format]:
+        (expected,) = (file for file in known.files if file.file.endswith(part.suffix))
+        data = found[part.name]
+        if expected.size is not None and len(data) != expected.size:
+            return Verdict(
+                "unverified", f"{expected.file} has {len(data):,} bytes, not {expected.size:,}"
+            )
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != expected.sha256:
+            return Verdict(
+                "unverified", f"the SHA-256 of {expected.file} is {digest}, not {expected.sha256}"
+            )
+    proofs = {file.proof for file in known.files}
+    return Verdict("published" if proofs == {"published"} else "corroborated")
+
+
+def difference(expected: Download, path: Path) -> str:
+    """Return how a file differs from the one of the manifest, or nothing."""
+    size = path.stat().st_size
+    if expected.size is not None and size != expected.size:
+        return f"it has {size:,} bytes, not {expected.size:,}"
+    if expected.sha256 is None:
+        return "no digest of it is known"
+    digest = sealed.sha256_of(path)
+    return "" if digest == expected.sha256 else f"its SHA-256 is {digest}, not {expected.sha256}"
+
+
+def has_digests(known: AnyManifest) -> bool:
+    """Tell whether the manifest has digests that weights can be held against."""
+    of_archive = known.archive is not None and known.archive.sha256 is not None
+    return of_archive or (bool(known.files) and all(file.sha256 for file in known.files))

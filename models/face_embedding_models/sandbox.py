@@ -1,0 +1,89 @@
+"""Converting an ONNX file in a process of its own, with limits on memory and time.
+
+Files come from anywhere, and the libraries that parse them are written for files that are well.
+What a file makes them do ends with that process.
+"""
+
+import contextlib
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import openvino as ov
+
+from face_embedding_models import manifest, onnx_conversion
+from face_embedding_models.errors import ConversionError, ModelError, UnsupportedOperatorError
+from face_embedding_models.manifest import Manifest
+from face_embedding_models.stored import IR_MODEL_FILE
+
+# Measured: 0.5 GiB without a file, and five times the size of the file more.
+BASE_BYTES = 2 << 30
+BYTES_PER_BYTE = 8
+TIME_LIMIT_S = 300
+_MANIFEST_FILE = "manifest.json"
+_REFUSAL_FILE = "refusal"
+_REFUSED = 3
+_KINDS = {kind.__name__: kind for kind in (ConversionError, UnsupportedOperatorError)}
+
+
+def convert(path: Path, known: Manifest, folder: Path) -> ov.Model:
+    """Convert an ONNX file as `onnx_conversion.convert` does, in a process of its own.
+
+    Args:
+        path: the file.
+        known: what is known of it.
+        folder: an empty folder, for what the process makes.
+
+    Raises:
+        ConversionError: as there, or if the process needs more memory or time than its limits, or
+            ends otherwise.
+    """
+    (folder / _MANIFEST_FILE).write_text(manifest.to_json(known), "utf-8")
+    command = [sys.executable, "-m", __name__, str(path), str(folder)]
+    try:
+        done = subprocess.run(  # noqa: S603  # This module itself.
+            command, check=False, capture_output=True, text=True, timeout=TIME_LIMIT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConversionError(
+            f"converting {known.name} took more than {TIME_LIMIT_S} s; is the file damaged?"
+        ) from error
+    if done.returncode == _REFUSED:
+        kind, _, message = (folder / _REFUSAL_FILE).read_text("utf-8").partition(" ")
+        raise _KINDS.get(kind, ConversionError)(f"{known.name}: {message}")
+    if done.returncode != 0:
+        raise ConversionError(
+            f"converting {known.name} ended with {_ending(done.returncode)}, at a limit of "
+            f"{_memory_limit(path) >> 20} MiB of memory; the file is damaged, or needs more"
+        )
+    return ov.Core().read_model(folder / IR_MODEL_FILE)
+
+
+def _ending(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+def _memory_limit(path: Path) -> int:
+    return BASE_BYTES + BYTES_PER_BYTE * path.stat().st_size
+
+
+def main(path: Path, folder: Path) -> int:
+    """Convert a file under limits; return the exit status."""
+    # Where a system has no such limit, there is the one on time.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (_memory_limit(path),) * 2)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    known = manifest.from_json((folder / _MANIFEST_FILE).read_text("utf-8"))
+    try:
+        network = onnx_conversion.convert(path, known)
+    except ModelError as error:
+        (folder / _REFUSAL_FILE).write_text(f"{type(error).__name__} {error}", "utf-8")
+        return _REFUSED
+    ov.save_model(network, folder / IR_MODEL_FILE, compress_to_fp16=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

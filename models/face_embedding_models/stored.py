@@ -1,0 +1,237 @@
+"""A version of a model in the store: its files, and where its weights come from."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from face_embedding_models import checkpoint, manifest, sealed
+from face_embedding_models.checkpoint import PARAMS_FILE, SYMBOL_FILE, Checkpoint
+from face_embedding_models.errors import StoreError
+from face_embedding_models.formats import ONNX_FILE
+from face_embedding_models.manifest import Manifest
+
+Origin = Literal["published", "corroborated", "unverified", "synthetic"]
+
+ORIGIN_NOTES: dict[Origin, str] = {
+    "published": "the published weights, verified by size and SHA-256",
+    "corroborated": "weights verified by a SHA-256 that independent copies agree on, and that the "
+    "publisher does not state",
+    "unverified": "UNVERIFIED weights: they were not proven to be the published ones",
+    "synthetic": "SYNTHETIC weights: a stand-in whose embeddings mean nothing for recognition",
+}
+
+IR_MODEL_FILE = "model.xml"
+IR_WEIGHTS_FILE = "model.bin"
+GOLDEN_FILE = "golden.npy"
+CHECKPOINT_FOLDER = "checkpoint"
+MANIFEST_FILE = "manifest.json"
+VERSION_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Which terms somebody accepted, and when (ISO 8601)."""
+
+    terms: str
+    stated_at: str | None
+    at: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where weights come from.
+
+    Args:
+        origin: what is known of them.
+        source: the name of the file, folder or generator that they came from.
+        acceptance: of their terms; None where nobody was asked.
+    """
+
+    origin: Origin
+    source: str
+    acceptance: Acceptance | None = None
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """Weights in the store, of a recognition network or a detector.
+
+    Args:
+        folder: where their files are.
+        weights_sha256: their digest, see `formats.digest`.
+        version: what tells them from other versions of the same, see `version_of`.
+        provenance: where they come from.
+    """
+
+    folder: Path
+    weights_sha256: str
+    version: str
+    provenance: Provenance
+
+    @property
+    def origin(self) -> Origin:
+        """What is known of the weights."""
+        return self.provenance.origin
+
+    @property
+    def source(self) -> str:
+        """The name of the file, folder or generator that the weights came from."""
+        return self.provenance.source
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """The folder with the weights as they came."""
+        return self.folder / CHECKPOINT_FOLDER
+
+    def read_onnx_file(self) -> bytes:
+        """Return the verified bytes of an ONNX file."""
+        return sealed.read_file(self.checkpoint_folder, ONNX_FILE)
+
+
+@dataclass(frozen=True)
+class StoredModel(StoredWeights):
+    """A recognition network with weights, and what is known of it."""
+
+    manifest: Manifest
+
+    @property
+    def embedding_space(self) -> str:
+        """The identifier of the space that the model's embeddings live in.
+
+        It names the model, its version and its output, and not the engine that computes it:
+        parity makes embeddings of all engines comparable.
+        """
+        output = self.manifest.output
+        return f"{self.manifest.name}/{self.version}/{output.name or output.ir_name}"
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that changes whenever any file of the model is made anew.
+
+        Raises:
+            StoreError: if a record is missing, as while a folder is replaced, or damaged.
+        """
+        # Without those that are being written, whose names begin with a dot.
+        folders = sorted(path.parent for path in self.folder.glob(f"[!.]*/{sealed.RECORD_FILE}"))
+        return "\n".join(f"{folder.name} {sealed.read_record(folder)}" for folder in folders)
+
+    def ir_folder(self, precision: str) -> Path:
+        """Return the folder of the IR at a precision, which may not be there yet."""
+        return self.folder / f"ir-{precision}"
+
+    def drift_folder(self, precision: str) -> Path:
+        """Return the folder of a precision's drift from f32, which may not be there yet."""
+        return self.folder / f"drift-{precision}"
+
+    def read_checkpoint(self) -> Checkpoint:
+        """Read and verify the checkpoint."""
+        return checkpoint.parse(*self.read_checkpoint_files())
+
+    def read_checkpoint_files(self) -> tuple[bytes, bytes]:
+        """Return the verified bytes of an MXNet checkpoint: of the symbol and of the parameters."""
+        folder = self.checkpoint_folder
+        return sealed.read_file(folder, SYMBOL_FILE), sealed.read_file(folder, PARAMS_FILE)
+
+    def read_ir_files(self, precision: str) -> tuple[bytes, bytes]:
+        """Return the verified bytes of the IR: its XML and its weights.
+
+        Raises:
+            StoreError: if the model was not converted to that precision, or was damaged since.
+        """
+        folder = self._existing_ir_folder(precision)
+        return sealed.read_file(folder, IR_MODEL_FILE), sealed.read_file(folder, IR_WEIGHTS_FILE)
+
+    def read_golden_file(self) -> bytes:
+        """Return the verified bytes of the golden embeddings, which the f32 IR comes with.
+
+        Raises:
+            StoreError: if the model was not converted, or was damaged since.
+        """
+        folder = self._existing_ir_folder("f32")
+        if not (folder / GOLDEN_FILE).exists():
+            raise StoreError(
+                f"{folder} has no golden embeddings, an earlier version made it; convert it again "
+                f"with 'face-embedding-server models convert {self.manifest.name}'"
+            )
+        return sealed.read_file(folder, GOLDEN_FILE)
+
+    def _existing_ir_folder(self, precision: str) -> Path:
+        folder = self.ir_folder(precision)
+        if not folder.exists():
+            name = self.manifest.name
+            command = f"convert {name}" if precision == "f32" else f"quantize {name} --images DIR"
+            raise StoreError(
+                f"{name} has no IR at {precision} in the store; make it with "
+                f"'face-embedding-server models {command}'"
+            )
+        return folder
+
+
+def version_of(known: Manifest, weights_sha256: str) -> str:
+    """Return the version of a model: 16 digits that change with what its embeddings depend on.
+
+    For an MXNet checkpoint they are the first of its weights' SHA-256. What an ONNX file is fed
+    with is a matter of its manifest, so there they are the first of the SHA-256 of a text: the
+    weights' SHA-256, the channel order, mean and scale of the input, and the output's name.
+    """
+    if known.format == "mxnet":
+        return weights_sha256[:VERSION_DIGITS]
+    given = known.input
+    text = f"{weights_sha256} {given.channel_order} {given.mean!r} {given.scale!r} "
+    return hashlib.sha256((text + known.output.name).encode()).hexdigest()[:VERSION_DIGITS]
+
+
+def read(folder: Path) -> StoredModel:
+    """Read a version of a model from its folder.
+
+    Raises:
+        StoreError: if a record is missing or damaged.
+    """
+    name, weights = _read(folder)
+    return StoredModel(**vars(weights), manifest=_manifest_of(name, folder))
+
+
+def read_weights(folder: Path) -> StoredWeights:
+    """Read weights of any kind from their folder.
+
+    Raises:
+        StoreError: if their record is missing or damaged.
+    """
+    return _read(folder)[1]
+
+
+def _read(folder: Path) -> tuple[str, StoredWeights]:
+    record = sealed.read_record(folder / CHECKPOINT_FOLDER)
+    path = folder / CHECKPOINT_FOLDER / sealed.RECORD_FILE
+    try:
+        # Earlier versions of this program left out what the folders' names say.
+        name = record.get("model", folder.parent.name)
+        digest = record["weights_sha256"]
+        origin: Origin = record["origin"]
+        if origin not in ORIGIN_NOTES:
+            raise KeyError(origin)
+        given = record.get("acceptance")
+        acceptance = Acceptance(**given) if given else None
+        provenance = Provenance(origin, record["source"], acceptance)
+        version = record.get("version", digest[:VERSION_DIGITS])
+    except (KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged: it lacks or does not know {error}") from error
+    return name, StoredWeights(folder, digest, version, provenance)
+
+
+def _manifest_of(name: str, folder: Path) -> Manifest:
+    path = folder / CHECKPOINT_FOLDER / MANIFEST_FILE
+    if name in manifest.names():
+        if path.exists():
+            raise StoreError(
+                f"{path} is a manifest of your own, and by now a model called {name} is shipped; "
+                f"remove it, and import it under another name"
+            )
+        return manifest.load(name)
+    try:
+        return manifest.from_json(sealed.read_file(path.parent, MANIFEST_FILE).decode())
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path} is damaged: {error}; import the model again") from error
