@@ -115,7 +115,9 @@ def partial(url: str) -> Iterator[Path]:
         os.close(descriptor)
         # Another process is downloading the same.
         with tempfile.TemporaryDirectory(prefix="face-embedding-") as own:
-            yield Path(own) / path.name
+            path = Path(own) / path.name
+            path.touch()
+            yield path
         return
     keep = False
     try:
@@ -125,12 +127,17 @@ def partial(url: str) -> Iterator[Path]:
         raise
     finally:
         if not keep:
-            discard(path)
+            _discard(path)
         os.close(descriptor)
 
 
-def discard(path: Path) -> None:
-    """Remove what there is of a download."""
+def restart(path: Path) -> None:
+    """Forget what there is of a download, so that the next attempt begins anew."""
+    os.truncate(path, 0)
+    _note(path).unlink(missing_ok=True)
+
+
+def _discard(path: Path) -> None:
     path.unlink(missing_ok=True)
     _note(path).unlink(missing_ok=True)
 
@@ -145,23 +152,24 @@ def _receive(
     waits = (timeouts.connect_s, timeouts.silence_s)
     with session.get(url, headers=headers, stream=True, timeout=waits) as response:
         if offset and response.status_code == requests.codes.requested_range_not_satisfiable:
-            discard(target)
+            restart(target)
             raise _BrokenOffError("it does not have the rest of what was received before")
         if not response.ok:
             raise FetchError(f"it answered {response.status_code} {response.reason}")
         if response.status_code != requests.codes.partial_content:
             offset = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
-            discard(target)
+            restart(target)
             raise _BrokenOffError("it answered with another part than the one asked for")
         length = response.headers.get("Content-Length", "")
         total = offset + int(length) if length.isdecimal() else None
         _check_size(total or 0, max_bytes)
         _remember(target, url, response)
         with (
-            target.open("r+b" if offset else "wb") as file,
+            target.open("r+b") as file,
             tqdm(total=total, initial=offset, unit="B", unit_scale=True, desc=_name(url)) as bar,
         ):
+            file.truncate(offset)
             file.seek(offset)
             for chunk in _chunks(response, timeouts):
                 _check_size(file.tell() + len(chunk), max_bytes)
@@ -206,7 +214,7 @@ def _note(target: Path) -> Path:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    return path.stat().st_size
 
 
 def _cache_folder() -> Path:
@@ -224,7 +232,7 @@ def _sweep(folder: Path) -> None:
         # Another process may be sweeping too.
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > _KEPT_S:
-                discard(left)
+                _discard(left)
 
 
 def _reason(error: Exception, timeouts: Timeouts) -> str:

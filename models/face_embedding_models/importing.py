@@ -210,15 +210,20 @@ def _fetch_verified(
 ) -> None:
     """Download a file; what was put together wrongly from two attempts is downloaded once more."""
     limit = (expected.size if expected else None) or most
-    resumed = path.exists() and path.stat().st_size > 0
+    before = path.stat().st_size
+    verifiable = expected is not None and expected.sha256 is not None
+    if expected and verifiable and before == expected.size:
+        # An earlier attempt had all of it, and failed with another file.
+        if not proving.difference(expected, path):
+            return
+        fetching.restart(path)
     fetching.fetch(url, path, limit, timeouts)
-    if expected and proving.difference(expected, path):
-        if resumed:
-            fetching.discard(path)
-            fetching.fetch(url, path, limit, timeouts)
-        if difference := proving.difference(expected, path):
-            fetching.discard(path)
-            raise FetchError(difference)
+    if expected and verifiable and before and proving.difference(expected, path):
+        fetching.restart(path)
+        fetching.fetch(url, path, limit, timeouts)
+    if expected and verifiable and (difference := proving.difference(expected, path)):
+        fetching.restart(path)
+        raise FetchError(difference)
 
 
 def _largest(known: AnyManifest, may_differ: bool) -> int:
