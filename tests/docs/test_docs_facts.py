@@ -2,8 +2,7 @@
 
 import re
 
-import pytest
-from docs_pages import DOCS
+from docs_pages import DOCS, blocks
 
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.v1 import face_embedding_pb2 as pb
@@ -31,13 +30,21 @@ def test_models() -> None:
     assert set(table) == set(manifest.names())
     for name, cells in table.items():
         known = manifest.load(name)
-        published = known.published
-        size, mparams, gflops, accuracy = cells
-        assert size == str(known.output.size)
-        assert (float(mparams), float(gflops)) == pytest.approx(
-            (published.mparams, published.gflops), abs=0.05
-        )
-        assert accuracy == f"{published.lfw_accuracy_percent:.2f} %"
+        published = (known.published.lfw_accuracy_percent, known.published.ijbc_tar_percent)
+        figures = [f"{value:.2f} %" if value else "–" for value in published]
+        numbers = str(known.output.size)
+        assert cells == [known.format, numbers, *figures, known.license.name]
+
+
+def test_own_manifest() -> None:
+    """The manifest that is shown is one, with what is commented out as well."""
+    (shown,) = (block.text for block in blocks("toml") if block.title == "mine.toml")
+    every = re.sub(r"^# (?=\w+ = |\[)", "", shown, flags=re.MULTILINE)
+    every = every.replace("https://…", "https://localhost").replace("…", "0" * 64)
+    assert manifest.parse(shown).name == "mine"
+    known = manifest.parse(every)
+    assert known.license.must_be_accepted
+    assert known.published.ijbc_tar_percent
 
 
 def test_warnings() -> None:

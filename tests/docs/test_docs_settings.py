@@ -46,4 +46,8 @@ def test_access_files(tmp_path: Path) -> None:
 
 def test_titles() -> None:
     """Every TOML file in the documentation is of a kind that is tested here."""
-    assert {block.title for block in blocks("toml")} == {"settings.toml", "access.toml"}
+    assert {block.title for block in blocks("toml")} == {
+        "settings.toml",
+        "access.toml",
+        "mine.toml",
+    }

@@ -10,13 +10,23 @@ import numpy as np
 import pytest
 
 from face_embedding_client import Embedding, FaceEmbeddingClient
-from face_embedding_models import manifest
+from face_embedding_models import ir, manifest, synthesis
+from face_embedding_models.checkpoint import SYMBOL_FILE
 from face_embedding_models.manifest import Parity
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
 from face_embedding_server import backends, cli, parity
 from face_embedding_server.backends import Backend
-from support import MOBILE, RESNET34, Golden, RunningServer, encode, running_server, small_settings
+from support import (
+    MOBILE,
+    RESNET34,
+    SYNTHETIC,
+    Golden,
+    RunningServer,
+    encode,
+    running_server,
+    small_settings,
+)
 
 # Measured 3.8e-6 on either backend; the embeddings' values reach 3.3.
 GOLDEN_TOLERANCE = 5e-5
@@ -45,6 +55,19 @@ def test_resnet34(pair: tuple[Backend, Backend]) -> None:
     assert report.straight.max_scaled_difference <= 1e-4
     assert report.swapped.min_cosine < 0.99
     assert report.channel_order_proven
+    assert report.passed
+
+
+def test_published_resnet34_graph(test_data: Path, tmp_path: Path) -> None:
+    """The published graph of ResNet34, with the stand-in's values, agrees as the stand-in does."""
+    known, store = manifest.load(RESNET34), Store(tmp_path)
+    published = (test_data / "models" / "model-r34-amf" / SYMBOL_FILE).read_bytes()
+    files = synthesis.synthesize(known) | {SYMBOL_FILE: published}
+    store.use(store.add(known, files, SYNTHETIC, ir.convert))
+    loaded = [backends.load(name, store.get(RESNET34), "f32") for name in ("mxnet", "openvino")]
+    report = parity.run(*loaded, sample_faces(112, 112), known.parity)
+    for backend in loaded:
+        backend.close()
     assert report.passed
 
 
