@@ -1,6 +1,8 @@
 """What several tests need: servers, stand-ins, image files."""
 
 import os
+import platform
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +35,13 @@ needs_bf16 = pytest.mark.skipif(
     "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
     reason="this processor has no bf16",
 )
+
+# The one platform with a package of MXNet that can be loaded. There, not to load it is a failure.
+needs_mxnet = pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"),
+    reason="MXNet 1.9.1 has no package that runs on this platform",
+)
+WITH_MXNET = pytest.param("mxnet", marks=needs_mxnet)
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,11 @@ from support import (
     MOBILE,
     RESNET34,
     SYNTHETIC,
+    WITH_MXNET,
     Golden,
     RunningServer,
     encode,
+    needs_mxnet,
     running_server,
     small_settings,
 )
@@ -32,7 +34,7 @@ from support import (
 GOLDEN_TOLERANCE = 5e-5
 
 
-@pytest.fixture(scope="module", params=["openvino", "mxnet"])
+@pytest.fixture(scope="module", params=["openvino", WITH_MXNET])
 def trained_server(request: pytest.FixtureRequest, trained_store: Store) -> Iterator[RunningServer]:
     with running_server(small_settings(trained_store, backend=request.param)) as running:
         yield running
@@ -48,6 +50,7 @@ def pair(resnet34_store: Store) -> Iterator[tuple[Backend, Backend]]:
         backend.close()
 
 
+@needs_mxnet
 def test_resnet34(pair: tuple[Backend, Backend]) -> None:
     """On the ResNet34 stand-in both backends agree, and would not with red and blue swapped."""
     report = parity.run(*pair, sample_faces(112, 112), manifest.load(RESNET34).parity)
@@ -93,6 +96,7 @@ def test_pairs_separate(trained_server: RunningServer, golden: Golden, test_data
     assert min(scores["1"]) > max(scores["0"])
 
 
+@needs_mxnet
 @pytest.mark.parametrize("model", [MOBILE, RESNET34])
 def test_two_servers(model: str, store: Store, resnet34_store: Store) -> None:
     """Two servers, one a backend, give one embedding for the same face within the tolerances."""
@@ -126,6 +130,7 @@ def test_bf16_says_so(store: Store) -> None:
     assert np.array_equal(*values) == (effective[1] == "f32")
 
 
+@needs_mxnet
 def test_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """`parity --json` reports each face and passes; the text says the same."""
     arguments = ["parity", "--model", MOBILE, "--store", str(store.root)]
@@ -140,6 +145,7 @@ def test_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert "parity: passed" in capsys.readouterr().out
 
 
+@needs_mxnet
 def test_command_on_own_images(
     trained_store: Store, golden: Golden, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ from face_embedding_server.evaluation.calibrating import calibrate
 from face_embedding_server.evaluation.embedding import Embedded, EmbeddingError
 from face_embedding_server.evaluation.pairs import PairsError
 from face_embedding_server.evaluation.remote import Remote
-from support import MOBILE, encode, issue, running_server, small_settings
+from support import MOBILE, WITH_MXNET, encode, issue, needs_mxnet, running_server, small_settings
 
 SPACE = "model/digest/output"
 LIMITS = {"a": (0.4, 0.6), "b": (0.1, 0.6)}
@@ -98,7 +98,7 @@ def test_evaluate_agrees_with_metrics(
     assert found["plain"]["equal_error"]["threshold"] == pytest.approx(expected.threshold, abs=1e-4)
 
 
-@pytest.mark.parametrize("backend", ["openvino", "mxnet"])
+@pytest.mark.parametrize("backend", ["openvino", WITH_MXNET])
 def test_backends_agree(run: Any, table: Path, store: Store, backend: str) -> None:
     """Both backends have the same accuracy."""
     command = ("evaluate", "--store", store.root, "--model", MOBILE, "--backend", backend)
@@ -296,6 +296,7 @@ def test_rates_on_the_command_line(run: Any, table: Path, store: Store, tmp_path
     assert [point["name"] for point in points] == ["equal-error", "fmr-0.05"]
 
 
+@needs_mxnet
 def test_drift(run: Any, table: Path, store: Store) -> None:
     """Between the backends nothing changes, and stored embeddings can be kept."""
     command = ("drift", MOBILE, f"{MOBILE}:mxnet", "--store", store.root, "--images", table.parent)

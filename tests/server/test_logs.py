@@ -27,7 +27,7 @@ from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
 from face_embedding_server.telemetry import logs
-from support import MOBILE, encode, person, running_server, small_settings
+from support import MOBILE, encode, needs_mxnet, person, running_server, small_settings
 
 TIMEOUT_S = 60
 SERVICE = "face_embedding.v1.FaceEmbeddingService"
@@ -292,6 +292,7 @@ def faults(store: Store, noise: Face) -> dict[logs.Format, str]:
     return found
 
 
+@needs_mxnet
 def test_fault(faults: dict[logs.Format, str]) -> None:
     """A fault of the server is logged once for each face, with its traceback and the call's id."""
     lines = [json.loads(line) for line in faults["json"].splitlines()]
@@ -305,6 +306,7 @@ def test_fault(faults: dict[logs.Format, str]) -> None:
     assert (ended["event"], ended["level"]) == ("call ended", "error")
 
 
+@needs_mxnet
 def test_fault_as_text(faults: dict[logs.Format, str]) -> None:
     """As text, a fault has its traceback below its line, in no colours."""
     log = faults["text"]
@@ -314,6 +316,7 @@ def test_fault_as_text(faults: dict[logs.Format, str]) -> None:
     assert "\x1b" not in log
 
 
+@needs_mxnet
 @pytest.mark.parametrize("form", get_args(logs.Format))
 def test_nothing_private_in_a_fault(
     form: logs.Format, faults: dict[logs.Format, str], noise: Face

@@ -27,7 +27,7 @@ from face_embedding_models import checkpoint, manifest
 from face_embedding_models.store import Store
 from face_embedding_server import cli
 from face_embedding_server.images import Image as Face
-from support import MOBILE, RESNET34, SYNTHETIC, add_stand_in, encode
+from support import MOBILE, RESNET34, SYNTHETIC, WITH_MXNET, add_stand_in, encode
 
 TIMEOUT_S = 60
 
@@ -198,7 +198,7 @@ def test_port_taken(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
         assert f"cannot listen on {address}" in failure(capsys, *arguments)
 
 
-@pytest.mark.parametrize("backend", ["openvino", "mxnet"])
+@pytest.mark.parametrize("backend", ["openvino", WITH_MXNET])
 def test_corrupt_files(
     backend: str, tmp_path: Path, faces: list[Face], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,7 @@ from support import (
     SYNTHETIC,
     RunningServer,
     metric,
+    needs_mxnet,
     running_server,
     small_settings,
 )
@@ -260,6 +261,7 @@ def test_fifty_replacements_under_load(
     assert len(set.union(*on.embeddings.values())) == 2
 
 
+@needs_mxnet
 def test_replacements_of_mxnet(
     own_store: Store, versions: list[Checkpoint], faces: list[Face]
 ) -> None:

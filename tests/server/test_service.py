@@ -17,7 +17,7 @@ from face_embedding_client import FaceEmbeddingClient, RawFace
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
 from face_embedding_server.images import swap_red_and_blue
-from support import MOBILE, encode, running_server, small_settings
+from support import MOBILE, encode, needs_mxnet, running_server, small_settings
 
 
 def test_unit_length(client: FaceEmbeddingClient, faces: list[Face]) -> None:
@@ -183,6 +183,7 @@ def test_unverified_is_said(trained_store: Store) -> None:
         assert client.model_info().weights_origin == "UNVERIFIED"
 
 
+@needs_mxnet
 def test_server_fault_is_internal(store: Store, faces: list[Face]) -> None:
     """A fault of the engine is INTERNAL, without its text, for a call, a batch and a stream."""
     with (

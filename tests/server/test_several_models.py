@@ -13,7 +13,7 @@ from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
-from support import MOBILE, RESNET34, encode, running_server, small_settings
+from support import MOBILE, RESNET34, encode, needs_mxnet, running_server, small_settings
 
 TIMEOUT_S = 60
 SIZES = {MOBILE: 128, RESNET34: 512}
@@ -33,7 +33,7 @@ def both(store: Store, resnet34_store: Store, tmp_path_factory: pytest.TempPathF
     params=[
         {"model": f"{RESNET34}, {MOBILE}"},
         {"model": f"{RESNET34},*"},
-        {"model": f"{RESNET34},*", "backend": "mxnet"},
+        pytest.param({"model": f"{RESNET34},*", "backend": "mxnet"}, marks=needs_mxnet),
     ],
     ids=["named", "others", "mxnet"],
 )

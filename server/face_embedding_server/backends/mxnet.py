@@ -10,9 +10,10 @@ import traceback
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from contextlib import contextmanager
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +127,40 @@ def _import_mxnet() -> Any:
     os.environ.setdefault("OMP_NUM_THREADS", str(available_cpus()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # An alias that NumPy dropped in 1.24 and MXNet uses while it is imported.
-        vars(np).setdefault("bool", np.bool_)
-        return importlib.import_module("mxnet")
+        with _dropped_names():
+            return importlib.import_module("mxnet")
+
+
+def _dropped(*_: object, **__: object) -> NoReturn:
+    raise NotImplementedError("NumPy has no such function any more")
+
+
+# What MXNet takes from NumPy when it is imported, and what NumPy has dropped since. It goes into
+# mxnet.np, which nothing here uses: the functions are never called.
+_DROPPED = {
+    # By 1.24.
+    "bool": np.bool_,
+    # By 1.20, the functions of finance.
+    **dict.fromkeys(("mirr", "npv", "pmt", "ppmt", "pv", "rate"), _dropped),
+    # By 2.0, second names of constants and functions.
+    **dict.fromkeys(("NaN", "NAN"), np.nan),
+    **dict.fromkeys(("Inf", "PINF"), np.inf),
+    "NINF": -np.inf,
+    "PZERO": 0.0,
+    "NZERO": -0.0,
+    **dict.fromkeys(("alltrue", "sometrue", "product", "round_", "msort"), _dropped),
+    # By 2.4.
+    **dict.fromkeys(("in1d", "trapz"), _dropped),
+}
+
+
+@contextmanager
+def _dropped_names() -> Iterator[None]:
+    """Give NumPy the names back that it lacks, until the block ends."""
+    lacking = {name: value for name, value in _DROPPED.items() if not hasattr(np, name)}
+    vars(np).update(lacking)
+    try:
+        yield
+    finally:
+        for name in lacking:
+            delattr(np, name)
