@@ -1,6 +1,8 @@
 # make demo and make test do everything on a fresh machine; the rest is for working on the project.
 PYTHON ?= python3
 VENV := .venv
+# The line of pyproject.toml that says which MXNet, and where it runs.
+MXNET = $(shell sed -n 's/^ *"\(mxnet==.*\)",$$/\1/p' pyproject.toml)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STORE ?= build/store
@@ -18,10 +20,13 @@ help:
 
 setup: $(READY)  ## create .venv with everything, at the versions in requirements.lock
 
+# Without dependencies, as the lock has them all, and as MXNet's metadata refuse the NumPy in it.
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements.lock "$(MXNET)"
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@$(BIN)/python -m pip show --quiet mxnet 2>/dev/null || \
+		echo "MXNet has no package that runs on this platform: tests that need it will be skipped"
 	touch $@
 
 demo: setup build/photographs  ## make a stand-in model, serve it, embed and compare photographs
@@ -82,8 +87,10 @@ proto-check: proto  ## check that the committed stubs are current
 	git diff --exit-code -- protos
 	test -z "$$(git status --porcelain -- protos)"
 
+# MXNet is resolved by what pyproject.toml says that it needs, since its own metadata refuse NumPy 2,
+# and is left out, since pip would refuse to install it beside that.
 lock: setup  ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate \
-		--extra server --extra mxnet --extra quantize --extra detect --extra plot --extra otel \
-		--extra docs --extra dev --output-file requirements.lock pyproject.toml
+		--extra server --extra mxnet --extra onnx --extra quantize --extra detect --extra plot --extra otel \
+		--extra docs --extra dev --no-emit-package mxnet --output-file requirements.lock pyproject.toml
 
