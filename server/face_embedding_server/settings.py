@@ -21,11 +21,11 @@ from face_embedding_server.images import DEFAULT_MAX_ENCODED_BYTES, DEFAULT_MAX_
 ENVIRONMENT_PREFIX = "FACE_EMBEDDING_"
 CONFIG_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
 STORE_VARIABLE = f"{ENVIRONMENT_PREFIX}STORE"
-# Set for others: the tests' data, the client's token, and what Kubernetes sets for a service of our
-# name.
+# Set for others: the tests' data, the client's token, that `make demo` shall not try a download, or
+# by Kubernetes for a service of our name.
 _FOREIGN_VARIABLES = re.compile(
     rf"{ENVIRONMENT_PREFIX}"
-    r"(TEST_DATA|TOKEN_FILE|(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|(\w+_)?PORT(_\d+_\w+)?)"
+    r"(TEST_DATA|TOKEN_FILE|OFFLINE|(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|(\w+_)?PORT(_\d+_\w+)?)"
 )
 ALL_OTHERS = "*"
 # A name, an IPv4 address or an IPv6 address in brackets, and a port.

@@ -74,6 +74,7 @@ def test_bad_file(text: str, tmp_path: Path) -> None:
     "variable",
     [
         "FACE_EMBEDDING_TEST_DATA",
+        "FACE_EMBEDDING_OFFLINE",
         "FACE_EMBEDDING_SERVICE_HOST",
         "FACE_EMBEDDING_SERVICE_PORT",
         "FACE_EMBEDDING_SERVICE_PORT_GRPC",
@@ -83,7 +84,7 @@ def test_bad_file(text: str, tmp_path: Path) -> None:
     ],
 )
 def test_foreign_variables(variable: str) -> None:
-    """What Kubernetes and the tests set under our prefix is no setting."""
+    """What Kubernetes, the tests and CI set under our prefix is no setting."""
     assert settings.load({"model": "m"}, {variable: "tcp://10.0.0.1:50051"}).model == "m"
 
 
