@@ -13,7 +13,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test serve parity bench profile stages docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-python serve parity bench profile stages docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,13 @@ test: setup  ## run all tests, with coverage
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# In an environment of its own, so that .venv keeps its Python.
+OTHER = build/venv-$(notdir $(PYTHON))
+
+test-python:  ## run the tests of the code on another Python, PYTHON=python3.13 (QUICK=1: not the slow ones)
+	python=$$(.ci/find-python $(PYTHON)) && $(MAKE) setup PYTHON=$$python VENV=$(OTHER)
+	$(OTHER)/bin/python -m pytest $(if $(QUICK),-m 'not slow') tests/models tests/server tests/client tests/parity
 
 bench: setup  ## measure the server against the engine alone (QUICK=1: only the cases with a target)
 	$(BIN)/python benchmarks/bench.py --store $(STORE) $(if $(QUICK),--quick)

@@ -174,6 +174,7 @@ def frozen() -> Iterator[str]:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
+@pytest.mark.slow
 def test_frozen_server(kind: type[Client], frozen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call does not wait for its deadline if its server does not answer pings any more."""
     monkeypatch.setattr(_channel, "_KEEPALIVE_S", 1)

@@ -25,6 +25,7 @@ def own_copy(store: Store, tmp_path: Path) -> StoredModel:
     return Store(tmp_path / "copy").get(MOBILE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in manifest.names() if manifest.load(n).network])
 def test_parameters(name: str) -> None:
     """A stand-in has as many parameters as its publishers say."""

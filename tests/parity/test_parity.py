@@ -50,6 +50,7 @@ def pair(resnet34_store: Store) -> Iterator[tuple[Backend, Backend]]:
         backend.close()
 
 
+@pytest.mark.slow
 @needs_mxnet
 def test_resnet34(pair: tuple[Backend, Backend]) -> None:
     """On the ResNet34 stand-in both backends agree, and would not with red and blue swapped."""
@@ -96,6 +97,7 @@ def test_pairs_separate(trained_server: RunningServer, golden: Golden, test_data
     assert min(scores["1"]) > max(scores["0"])
 
 
+@pytest.mark.slow
 @needs_mxnet
 @pytest.mark.parametrize("model", [MOBILE, RESNET34])
 def test_two_servers(model: str, store: Store, resnet34_store: Store) -> None:
@@ -130,6 +132,7 @@ def test_bf16_says_so(store: Store) -> None:
     assert np.array_equal(*values) == (effective[1] == "f32")
 
 
+@pytest.mark.slow
 @needs_mxnet
 def test_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """`parity --json` reports each face and passes; the text says the same."""
@@ -145,6 +148,7 @@ def test_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert "parity: passed" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @needs_mxnet
 def test_command_on_own_images(
     trained_store: Store, golden: Golden, capsys: pytest.CaptureFixture[str]

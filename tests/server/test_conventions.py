@@ -207,11 +207,13 @@ def pings(running: RunningServer, *, answer: bool) -> Iterator[None]:
                     connection.sendall(dataclasses.replace(frame, flags=http2.ACK).encode())
 
 
+@pytest.mark.slow
 def test_keepalive(inspected: RunningServer) -> None:
     """A silent client is pinged again and again, and may stay if it answers."""
     assert len(list(itertools.islice(pings(inspected, answer=True), 2))) == 2
 
 
+@pytest.mark.slow
 def test_dead_client(inspected: RunningServer) -> None:
     """A client that does not answer a ping in time is given up."""
     assert len(list(pings(inspected, answer=False))) == 1
@@ -229,6 +231,7 @@ def test_impatient_client(server: RunningServer) -> None:
         assert any(frame.kind == http2.GOAWAY for frame in http2.read_frames(file))
 
 
+@pytest.mark.slow
 def test_connection_age(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """An old connection is replaced by a new one, and no call fails by it."""
     settings = small_settings(store, detector="none", max_connection_age_s=1)
@@ -243,6 +246,7 @@ def test_connection_age(store: Store, caplog: pytest.LogCaptureFixture) -> None:
             model_info(channel)
 
 
+@pytest.mark.slow
 def test_connection_age_grace(store: Store) -> None:
     """A stream on an old connection is ended once it has had its time to finish."""
     ages = {"max_connection_age_s": 1, "max_connection_age_grace_s": 1}

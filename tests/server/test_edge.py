@@ -168,6 +168,7 @@ def looks(running: RunningServer) -> float:
     return metric(running, "stage_duration_seconds_count", stage="detect")
 
 
+@pytest.mark.slow
 def test_queue(
     narrow: RunningServer, narrow_stub: pb_grpc.FaceEmbeddingServiceStub, photograph: pb.Face
 ) -> None:
@@ -178,6 +179,7 @@ def test_queue(
     assert metric(narrow, "queue_depth") == 0
 
 
+@pytest.mark.slow
 def test_late_call(
     narrow: RunningServer, narrow_stub: pb_grpc.FaceEmbeddingServiceStub, photograph: pb.Face
 ) -> None:

@@ -98,6 +98,7 @@ def test_evaluate_agrees_with_metrics(
     assert found["plain"]["equal_error"]["threshold"] == pytest.approx(expected.threshold, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", WITH_MXNET])
 def test_backends_agree(run: Any, table: Path, store: Store, backend: str) -> None:
     """Both backends have the same accuracy."""
@@ -230,6 +231,7 @@ def test_calibrate(run: Any, test_data: Path, trained_store: Store, tmp_path: Pa
     assert 0.3 < point.threshold < 0.5
 
 
+@pytest.mark.slow
 def test_calibrated_server_decides(
     run: Any, test_data: Path, trained_store: Store, tmp_path: Path
 ) -> None:

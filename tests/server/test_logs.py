@@ -327,6 +327,7 @@ def test_nothing_private_in_a_fault(
     assert "locals" not in faults[form]
 
 
+@pytest.mark.slow
 def test_undecodable_token(store: Store, tmp_path: Path) -> None:
     """A token that is no text, which no client of gRPC would send, is not logged either."""
     token = b"Bearer \xff" + WRONG_TOKEN.encode()
@@ -341,6 +342,7 @@ def test_undecodable_token(store: Store, tmp_path: Path) -> None:
     assert WRONG_TOKEN not in "".join(lines)
 
 
+@pytest.mark.slow
 def test_level(store: Store, tmp_path: Path, noise: Face) -> None:
     """At error, only faults are logged."""
     lines = served(store, tmp_path, lambda c: make_calls(c, noise), "--log-level", "error")

@@ -270,6 +270,7 @@ def test_embedded(
     assert after.value("embedding_norm_bucket", model=MOBILE, le="+Inf") >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["cancelled", "late", "disconnected", "too large"])
 def test_in_flight(end: str, server: RunningServer, aligned: pb.Face) -> None:
     """A stream is in flight until it ends, in whatever way it ends, and is counted then."""

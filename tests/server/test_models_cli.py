@@ -78,6 +78,7 @@ def test_convert_without_weights(run: Any) -> None:
     assert "models import" in run("convert", MOBILE)[2]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_quantize(run: Any, tmp_path: Path) -> None:
     """`quantize` tells the drift, `show` remembers it, and the server tells it too."""

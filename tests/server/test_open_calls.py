@@ -59,6 +59,7 @@ def test_strangers_hold_no_thread(
         assert {each.code() for each in calls} == {grpc.StatusCode.UNAUTHENTICATED}
 
 
+@pytest.mark.slow
 def test_open_methods_hold_up_nobody(
     guarded: Settings, faces: list[Face], nothing: Callable[[], Iterator[bytes]]
 ) -> None:

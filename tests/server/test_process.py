@@ -29,6 +29,8 @@ from face_embedding_server import cli
 from face_embedding_server.images import Image as Face
 from support import MOBILE, RESNET34, SYNTHETIC, WITH_MXNET, add_stand_in, encode
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 60
 
 

@@ -36,6 +36,8 @@ from support import (
     small_settings,
 )
 
+pytestmark = pytest.mark.slow
+
 REPLACEMENTS = 50
 CORRUPT_EVERY = 5
 CALLERS = 3

@@ -15,6 +15,8 @@ from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
 from support import MOBILE, RESNET34, encode, needs_mxnet, running_server, small_settings
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 60
 SIZES = {MOBILE: 128, RESNET34: 512}
 

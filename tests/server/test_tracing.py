@@ -336,6 +336,7 @@ def test_export(collector: Collector, store: Store) -> None:
     assert service == ["face-embedding"]
 
 
+@pytest.mark.slow
 def test_process(collector: Collector, store: Store) -> None:
     """A serving process sends what it still has when it is told to stop."""
     command = [sys.executable, "-m", "face_embedding_server", "serve", "--model", MOBILE]

@@ -140,6 +140,7 @@ def test_failure() -> None:
             turns.run(lambda: 1 / 0)
 
 
+@pytest.mark.slow
 def test_overload(resnet34_store: Store, faces: list[Face]) -> None:
     """Under twice the load that it can bear, a server goes on answering calls in time."""
     request = pb.EmbedRequest(faces=[pb.Face(encoded=encode(faces[0]), aligned=pb.Aligned())])
