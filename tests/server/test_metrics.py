@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import KFold
 
 from face_embedding_server.evaluation import metrics
+from face_embedding_server.evaluation.folds import ten_fold_accuracy
 from face_embedding_server.evaluation.metrics import EqualError, Interval, Same, Scores
 
 
@@ -241,7 +242,7 @@ def test_folds_by_hand() -> None:
     The distances are 1 and 3 in the first, 0.5 and 1.5 in the second.
     """
     scores, same = np.array([0.5, -0.5, 0.75, 0.25]), np.array([True, False, True, False])
-    found = metrics.ten_fold_accuracy(scores, same, folds=2)
+    found = ten_fold_accuracy(scores, same, folds=2)
     assert (found.mean, found.std) == (0.75, 0.25)
     assert found.thresholds == pytest.approx((0.51, 1.01))
 
@@ -264,10 +265,31 @@ def fold_accuracy_of_scikit_learn(
 def test_folds_of_scikit_learn(number: int, folds: int, seed: int) -> None:
     """The protocol is that of scikit-learn's folds, also where they are not equally long."""
     scores, same = random_pairs(number, seed)
-    found = metrics.ten_fold_accuracy(scores, same, folds)
+    found = ten_fold_accuracy(scores, same, folds)
     mean, std, thresholds = fold_accuracy_of_scikit_learn(scores, same, folds)
     assert (found.mean, found.std) == pytest.approx((mean, std), abs=1e-12)
     assert list(found.thresholds) == thresholds
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_given_folds(seed: int) -> None:
+    """Folds that are given are kept to, wherever their pairs are and however many they have."""
+    scores, same = random_pairs(300, seed)
+    order = np.random.default_rng(seed).permutation(300)
+    found = ten_fold_accuracy(scores[order], same[order], np.repeat([5, 2, 9], 100)[order])
+    expected = ten_fold_accuracy(scores, same, 3)
+    assert (found.folds, found.mean) == (3, pytest.approx(expected.mean))
+    assert sorted(found.thresholds) == sorted(expected.thresholds)
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [([1] * 6, "at least 2 are needed, not 1"), ([1, 2], r"folds of shape \[2\] are not one for")],
+)
+def test_given_folds_refused(folds: list[int], message: str) -> None:
+    """There is a fold for each pair, and more than one."""
+    with pytest.raises(ValueError, match=message):
+        ten_fold_accuracy(*SMALL, np.array(folds))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +298,7 @@ def test_folds_of_scikit_learn(number: int, folds: int, seed: int) -> None:
 def test_folds_refused(folds: int, message: str) -> None:
     """There are no more folds than pairs, and more than one."""
     with pytest.raises(ValueError, match=message):
-        metrics.ten_fold_accuracy(*SMALL, folds=folds)
+        ten_fold_accuracy(*SMALL, folds=folds)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +317,7 @@ def test_folds_refused(folds: int, message: str) -> None:
 def test_refused(scores: list[float], same: list[bool], message: str) -> None:
     """Every metric refuses what it cannot be computed from, in words."""
     arrays = np.array(scores), np.array(same)
-    for metric in (metrics.roc, metrics.auc_interval, metrics.ten_fold_accuracy):
+    for metric in (metrics.roc, metrics.auc_interval, ten_fold_accuracy):
         with pytest.raises(ValueError, match=message):
             metric(*arrays)
     with pytest.raises(ValueError, match=message):

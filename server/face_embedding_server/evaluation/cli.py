@@ -113,7 +113,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         document = report.evaluate(embedder, plain, flipped)
     if options.output:
         _write_report(document, plain, options.output)
-    print(json.dumps(document, indent=2) if options.json else _evaluation_text(document))
+    print(json.dumps(document, indent=2) if options.json else report.text(document))
     return 0
 
 
@@ -129,40 +129,6 @@ def _write_report(document: dict[str, Any], scored: Scored, folder: Path) -> Non
         plots.draw_histogram(scored.scores, scored.same, threshold, title, folder / "histogram.png")
     except OSError as error:
         raise UsageError(f"the report cannot be written to {folder}: {error}") from error
-
-
-def _evaluation_text(document: dict[str, Any]) -> str:
-    lines = [
-        f"{document['model']} on {document['backend']} at {document['precision']}: "
-        f"{document['same_pairs']} pairs of one person, {document['different_pairs']} of two",
-        document["weights_note"],
-    ]
-    lines += [f"{name}: {message}" for name, message in document["errors"].items()]
-    if document["pairs_left_out"]:
-        lines.append(f"{document['pairs_left_out']} pairs left out for that")
-    for name, title in (("plain", "as given"), ("with_flip", "with the mirror image")):
-        measured = document[name]
-        low, high = measured["auc_interval"].values()
-        lines += ["", f"{title}:", f"  AUC {measured['auc']:.5f} ({low:.5f} to {high:.5f})"]
-        if folds := measured["ten_fold_accuracy"]:
-            lines.append(f"  accuracy {folds['mean']:.4%} ± {folds['std']:.4%} (10 folds)")
-        equal = measured["equal_error"]
-        lines.append(
-            f"  equal error rate {equal['rate']:.4%} at similarity {equal['threshold']:.4f}"
-        )
-        lines += map(_true_accept_text, measured["true_accept_rates"])
-    return "\n".join(lines)
-
-
-def _true_accept_text(point: dict[str, Any]) -> str:
-    start = f"  TAR at FAR {point['rate']:g}"
-    if "different_pairs_needed" in point:
-        return f"{start}: needs {point['different_pairs_needed']:,} pairs of different people"
-    low, high = point["true_accept_interval"].values()
-    return (
-        f"{start}: {point['true_accept_rate']:.4%} ({low:.4%} to {high:.4%}), "
-        f"similarity {point['threshold']:.4f}"
-    )
 
 
 def _calibrate(options: argparse.Namespace) -> int:

@@ -20,8 +20,6 @@ Same = NDArray[np.bool_]
 _CONFIDENCE = 0.95
 # More decimals than two rates of a million pairs need to differ, fewer than rounding disturbs.
 _DECIMALS = 13
-# InsightFace's: squared distances of normalised embeddings.
-_FOLD_THRESHOLDS = np.arange(0, 4, 0.01)
 
 
 @dataclass(frozen=True)
@@ -74,22 +72,6 @@ class TarAtFar:
     true_accept_interval: Interval
     false_match_rate: float
     false_match_interval: Interval
-
-
-@dataclass(frozen=True)
-class FoldAccuracy:
-    """The accuracy by the protocol of LFW.
-
-    Args:
-        mean: the mean of the accuracies of the folds, 0 to 1.
-        std: their standard deviation, that of a population.
-        thresholds: for each fold, the one that the others chose: a squared distance, 0 to 4, and
-            not a cosine similarity.
-    """
-
-    mean: float
-    std: float
-    thresholds: tuple[float, ...]
 
 
 def wilson_interval(successes: int, trials: int) -> Interval:
@@ -227,34 +209,6 @@ def operating_point(scores: Scores, same: Same, rate: float) -> TarAtFar | None:
     )
 
 
-def ten_fold_accuracy(scores: Scores, same: Same, folds: int = 10) -> FoldAccuracy:
-    """Return the accuracy by the protocol of LFW, as InsightFace computes it.
-
-    The pairs, in the order of the protocol, are cut into folds, the first ones longer by one pair
-    if need be. For each fold the threshold that is best on the others, the lowest of equally good
-    ones, decides. Thresholds are squared distances of normalised embeddings, 2 - 2 * cosine, in
-    steps of 0.01, and here a pair matches below them.
-
-    Source: https://github.com/deepinsight/insightface, in recognition/arcface_torch the file
-    eval/verification.py.
-
-    Raises:
-        ValueError: as `check` does, if there are fewer than two folds, or fewer pairs than folds.
-    """
-    check(scores, same)
-    if folds < 2:
-        raise ValueError(f"a threshold comes from other folds: at least 2 are needed, not {folds}")
-    if len(scores) < folds:
-        raise ValueError(f"{len(scores)} pairs cannot be cut into {folds} folds")
-    parts = np.array_split(np.arange(len(scores)), folds)
-    sizes = np.array([len(part) for part in parts])
-    correct = np.stack([_correct(scores[part], same[part]) for part in parts])
-    chosen = np.argmax(correct.sum(axis=0) - correct, axis=1)
-    accuracies = correct[np.arange(folds), chosen] / sizes
-    thresholds = tuple(float(threshold) for threshold in _FOLD_THRESHOLDS[chosen])
-    return FoldAccuracy(float(accuracies.mean()), float(accuracies.std()), thresholds)
-
-
 def check(scores: Scores, same: Same) -> None:
     """Refuse what no metric can be computed from.
 
@@ -287,13 +241,6 @@ def _area(same: NDArray[np.intp], different: NDArray[np.intp]) -> float:
     """Return the area under the curve from how many pairs have each score, in rising order."""
     below = np.cumsum(different) - different / 2
     return float(same @ below) / (int(same.sum()) * int(different.sum()))
-
-
-def _correct(scores: Scores, same: Same) -> NDArray[np.intp]:
-    """Return how many pairs each threshold of the folds decides correctly."""
-    matches = (2 - 2 * scores)[:, None] < _FOLD_THRESHOLDS
-    correct: NDArray[np.intp] = (matches == same[:, None]).sum(axis=0)
-    return correct
 
 
 def _exact(rate: float) -> Fraction:

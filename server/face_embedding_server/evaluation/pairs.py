@@ -31,6 +31,8 @@ class Pairs:
         first: `[pairs]`, the index of one image of each pair.
         second: `[pairs]`, the index of the other.
         same: `[pairs]`, whether both are of one person.
+        folds: `[pairs]`, the number of the fold that each is in; None where the pairs say nothing
+            of folds.
     """
 
     names: list[str]
@@ -38,6 +40,7 @@ class Pairs:
     first: NDArray[np.intp]
     second: NDArray[np.intp]
     same: NDArray[np.bool_]
+    folds: NDArray[np.intp] | None = None
 
 
 def read_lfw(path: Path) -> Pairs:

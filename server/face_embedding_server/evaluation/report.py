@@ -7,6 +7,7 @@ import numpy as np
 
 from face_embedding_server.evaluation import metrics
 from face_embedding_server.evaluation.embedding import Embedded, Embedder, EmbeddingError
+from face_embedding_server.evaluation.folds import Folds, ten_fold_accuracy
 from face_embedding_server.evaluation.metrics import Same, Scores
 from face_embedding_server.evaluation.pairs import Pairs
 
@@ -21,12 +22,14 @@ class Scored:
     Args:
         scores: cosine similarities, float64 `[pairs]`.
         same: `[pairs]`, whether a pair is of one person.
+        folds: `[pairs]`, the number of the fold that each is in; None where none are given.
         left_out: the number of pairs without a similarity.
         errors: why an image has no embedding, by its name.
     """
 
     scores: Scores
     same: Same
+    folds: Folds | None
     left_out: int
     errors: dict[str, str]
 
@@ -45,7 +48,8 @@ def score(pairs: Pairs, embedded: Embedded) -> Scored:
     unit = embedded.unit
     scores = (unit[first] * unit[second]).sum(axis=1)
     errors = {pairs.names[index]: message for index, message in embedded.errors.items()}
-    return Scored(scores, same, int((~kept).sum()), errors)
+    folds = None if pairs.folds is None else pairs.folds[kept]
+    return Scored(scores, same, folds, int((~kept).sum()), errors)
 
 
 def evaluate(embedder: Embedder, plain: Scored, flipped: Scored) -> dict[str, Any]:
@@ -67,13 +71,42 @@ def evaluate(embedder: Embedder, plain: Scored, flipped: Scored) -> dict[str, An
     }
 
 
+def text(document: dict[str, Any]) -> str:
+    """Return the JSON of `evaluate` as lines to read."""
+    lines = [
+        f"{document['model']} on {document['backend']} at {document['precision']}: "
+        f"{document['same_pairs']} pairs of one person, {document['different_pairs']} of two",
+        document["weights_note"],
+    ]
+    lines += [f"{name}: {message}" for name, message in document["errors"].items()]
+    if document["pairs_left_out"]:
+        lines.append(f"{document['pairs_left_out']} pairs left out for that")
+    for name, title in (("plain", "as given"), ("with_flip", "with the mirror image")):
+        measured = document[name]
+        low, high = measured["auc_interval"].values()
+        lines += ["", f"{title}:", f"  AUC {measured['auc']:.5f} ({low:.5f} to {high:.5f})"]
+        if held_out := measured["ten_fold_accuracy"]:
+            mean, std, folds = (held_out[key] for key in ("mean", "std", "folds"))
+            lines.append(f"  accuracy {mean:.4%} ± {std:.4%} ({folds} folds)")
+        else:
+            lines.append(f"  no accuracy: {measured['accuracy_note']}")
+        equal = measured["equal_error"]
+        lines.append(
+            f"  equal error rate {equal['rate']:.4%} at similarity {equal['threshold']:.4f}"
+        )
+        lines += map(_true_accept_text, measured["true_accept_rates"])
+    return "\n".join(lines)
+
+
 def _measures(scored: Scored) -> dict[str, Any]:
     scores, same = scored.scores, scored.same
     curve = metrics.roc(scores, same)
+    folds = _FOLDS if scored.folds is None else scored.folds
+    why_none = _why_no_accuracy(scored)
     return {
-        "ten_fold_accuracy": (
-            asdict(metrics.ten_fold_accuracy(scores, same)) if len(scores) >= _FOLDS else None
-        ),
+        # So named where the pairs have another number of folds too: programs look for it.
+        "ten_fold_accuracy": (None if why_none else asdict(ten_fold_accuracy(scores, same, folds))),
+        "accuracy_note": why_none or "",
         "auc": metrics.auc(curve),
         "auc_interval": asdict(metrics.auc_interval(scores, same)),
         "equal_error": asdict(metrics.equal_error(curve)),
@@ -83,8 +116,28 @@ def _measures(scored: Scored) -> dict[str, Any]:
     }
 
 
+def _why_no_accuracy(scored: Scored) -> str | None:
+    """Return why there is no accuracy at a threshold that other pairs chose; None if there is."""
+    if scored.folds is None and len(scored.scores) < _FOLDS:
+        return f"{len(scored.scores)} pairs cannot be cut into {_FOLDS} folds"
+    if scored.folds is not None and len(np.unique(scored.folds)) < 2:
+        return "there is one fold, and the threshold for a fold is chosen on the others"
+    return None
+
+
 def _at_false_accept_rate(scores: Scores, same: Same, rate: float) -> dict[str, Any]:
     point = metrics.operating_point(scores, same, rate)
     if point:
         return asdict(point)
     return {"rate": rate, "different_pairs_needed": metrics.pairs_needed(rate)}
+
+
+def _true_accept_text(point: dict[str, Any]) -> str:
+    start = f"  TAR at FAR {point['rate']:g}"
+    if "different_pairs_needed" in point:
+        return f"{start}: needs {point['different_pairs_needed']:,} pairs of different people"
+    low, high = point["true_accept_interval"].values()
+    return (
+        f"{start}: {point['true_accept_rate']:.4%} ({low:.4%} to {high:.4%}), "
+        f"similarity {point['threshold']:.4f}"
+    )
