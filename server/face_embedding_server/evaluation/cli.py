@@ -30,6 +30,11 @@ from face_embedding_server.evaluation.report import Scored
 from face_embedding_server.images import image_files
 
 EXIT_NO = 1
+# What each source of pairs needs beside it.
+_TOGETHER = (
+    ("pairs", "images", "the folder of its images"),
+    ("lfw", "protocol", "the file of its pairs, such as pairs.txt"),
+)
 _OF_A_MODEL_HERE = {"store", "backend", "precision", "detector", "detector_model"}
 _OF_A_SERVER = {each.name for each in fields(Remote)} - {"address", "model"}
 
@@ -90,6 +95,12 @@ def _add_pairs_options(command: argparse.ArgumentParser) -> None:
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--lfw-bin", type=Path, metavar="FILE", help="pairs as InsightFace's")
     source.add_argument("--pairs", type=Path, metavar="FILE", help="a CSV: first,second,same")
+    source.add_argument(
+        "--lfw", type=Path, metavar="FOLDER", help="LFW as distributed: NAME/NAME_0001.jpg"
+    )
+    command.add_argument(
+        "--protocol", type=Path, metavar="FILE", help="the pairs and folds of --lfw: its pairs.txt"
+    )
     command.add_argument("--images", type=Path, help="the folder of the images of --pairs")
     command.add_argument("--model", help="the model; with --address one of the server's")
     command.add_argument("--backend", help="the inference engine of --model")
@@ -204,10 +215,15 @@ def _drift_text(options: argparse.Namespace, found: Change) -> str:
 
 
 def _read_pairs(options: argparse.Namespace) -> Pairs:
+    for source, other, what in _TOGETHER:
+        if getattr(options, source) and not getattr(options, other):
+            raise UsageError(f"--{source} needs {what}: give --{other}")
+        if getattr(options, other) and not getattr(options, source):
+            raise UsageError(f"--{other} needs --{source}")
+    if options.lfw:
+        return pairs.read_lfw_folder(options.lfw, options.protocol)
     if options.lfw_bin:
         return pairs.read_lfw(options.lfw_bin)
-    if options.images is None:
-        raise UsageError("--pairs needs the folder of its images: give --images")
     return pairs.read_table(options.pairs, options.images)
 
 

@@ -1,6 +1,7 @@
-"""Labelled pairs of images: read from a folder with a table of pairs, or from an LFW file."""
+"""Labelled pairs of images: in a folder with a table of pairs, or as LFW's are distributed."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_embedding_server.errors import OperatorError
-from face_embedding_server.evaluation import lfw
+from face_embedding_server.evaluation import lfw, protocol
 from face_embedding_server.images import IMAGE_SUFFIXES
 
 _SUFFIXES = ("", *IMAGE_SUFFIXES)
@@ -58,6 +59,37 @@ def read_lfw(path: Path) -> Pairs:
     return Pairs(names, labelled.images, indices[::2], indices[1::2], labelled.same)
 
 
+def read_lfw_folder(folder: Path, pairs: Path) -> Pairs:
+    """Read Labeled Faces in the Wild as it is distributed, with its folds.
+
+    Args:
+        folder: has a folder for each person.
+        pairs: the file of pairs, such as `pairs.txt`; see `protocol`.
+
+    Raises:
+        ProtocolError: if the file of pairs cannot be read.
+        PairsError: if an image is missing; the line is named.
+    """
+    rows = protocol.read_protocol(pairs)
+    if not folder.is_dir():
+        raise PairsError(f"{folder} is no folder with images")
+    images: dict[str, bytes] = {}
+    for row in rows:
+        for name in (row.first, row.second):
+            if name not in images:
+                where = f"{pairs}, line {row.line}"
+                images[name] = _read_image(folder, name, where, IMAGE_SUFFIXES)
+    index = {name: number for number, name in enumerate(images)}
+    return Pairs(
+        list(images),
+        list(images.values()),
+        np.array([index[row.first] for row in rows], np.intp),
+        np.array([index[row.second] for row in rows], np.intp),
+        np.array([row.same for row in rows]),
+        np.array([row.fold for row in rows], np.intp),
+    )
+
+
 def read_table(table: Path, folder: Path) -> Pairs:
     """Read a CSV file with the columns first, second, same, and the images that it names.
 
@@ -93,7 +125,7 @@ def read_table(table: Path, folder: Path) -> Pairs:
         same.append(label)
         for name in (row["first"], row["second"]):
             if name not in images:
-                images[name] = _read_image(folder, name or "", f"{table}, line {number}")
+                images[name] = _read_image(folder, name or "", f"{table}, line {number}", _SUFFIXES)
     index = {name: number for number, name in enumerate(images)}
     order = np.random.default_rng(_SEED).permutation(len(rows))
     first, second = (np.array([index[row[name]] for row in rows], np.intp) for name in _COLUMNS[:2])
@@ -101,12 +133,12 @@ def read_table(table: Path, folder: Path) -> Pairs:
     return Pairs(list(images), list(images.values()), first[order], second[order], labels[order])
 
 
-def _read_image(folder: Path, name: str, where: str) -> bytes:
-    for suffix in _SUFFIXES:
+def _read_image(folder: Path, name: str, where: str, suffixes: Sequence[str]) -> bytes:
+    for suffix in suffixes:
         path = folder / f"{name}{suffix}"
-        if path.is_file():
-            try:
+        try:
+            if path.is_file():
                 return path.read_bytes()
-            except OSError as error:
-                raise PairsError(f"{where}: {path} cannot be read: {error}") from error
+        except OSError as error:
+            raise PairsError(f"{where}: {path} cannot be read: {error}") from error
     raise PairsError(f"{where}: there is no image '{name}' in {folder}")
