@@ -9,6 +9,7 @@ STORE ?= build/store
 MODEL ?= face-recognition-resnet34-arcface
 BACKEND ?= openvino
 ADDRESS ?= 127.0.0.1:50051
+PHOTOGRAPHS := build/download/face_recognition-1.3.0/tests/test_images
 PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/open_inference.proto
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
@@ -29,12 +30,15 @@ $(READY): pyproject.toml requirements.lock
 		echo "MXNet has no package that runs on this platform: tests that need it will be skipped"
 	touch $@
 
-demo: setup build/photographs  ## make a stand-in model, serve it, embed and compare photographs
-	$(BIN)/python examples/demo.py --store $(STORE) --photographs build/photographs
+demo: setup $(PHOTOGRAPHS)  ## install a small model, or make a stand-in, serve it, and compare photographs
+	$(BIN)/python examples/demo.py --store $(STORE) \
+		--photographs $(addprefix $(PHOTOGRAPHS)/,obama.jpg obama2.jpg biden.jpg)
 
-# The package is only a source of photographs: it is not installed.
-build/photographs: $(READY)
-	$(BIN)/python -m pip download --quiet --no-deps --dest $@ insightface==2.1
+# The package is only a source of photographs, official portraits: it is not installed.
+$(PHOTOGRAPHS): $(READY)
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary face_recognition --dest build/download \
+		face_recognition==1.3.0
+	$(BIN)/python -m tarfile --extract build/download/face_recognition-1.3.0.tar.gz build/download
 	touch $@
 
 test: setup  ## run all tests, with coverage
