@@ -5,14 +5,13 @@ detectors in `detectors/`. A user's own manifest has the same schema and is kept
 """
 
 import difflib
-import json
 from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
 from face_embedding_models import toml
@@ -313,31 +312,6 @@ def _read(folder: str, name: str) -> str:
 
 def _parse(kind: type[P], text: str) -> P:
     try:
-        table = toml.loads(text)
+        return toml.read(kind, text, "manifest")
     except ValueError as error:
-        raise ManifestError(f"the manifest is no TOML: {error}") from error
-    try:
-        # As JSON, in which strict types still let tables be dataclasses, and arrays tuples.
-        return TypeAdapter(kind).validate_json(json.dumps(table, default=str))
-    except ValidationError as error:
-        raise ManifestError("; ".join(map(_explain, error.errors()))) from error
-
-
-def _explain(error: Any) -> str:
-    """Say what is wrong with one key, and in which table."""
-    # Some places are the validator's own and no keys.
-    path = [part for part in error["loc"] if not str(part).startswith("function-")]
-    if not path:
-        return f"the manifest: {_reason(error)}"
-    *tables, key = path
-    table = ".".join(str(part) for part in tables if isinstance(part, str))
-    where = f"[{table}] of the manifest" if table else "the manifest"
-    if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return f"{where}: the key '{key}' is missing"
-    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{where}: the key '{key}' is unknown"
-    return f"{where}: '{key}' cannot be {error['input']!r:.100}: {_reason(error)}"
-
-
-def _reason(error: Any) -> str:
-    return str(error["ctx"]["error"]) if error["type"] == "value_error" else str(error["msg"])
+        raise ManifestError(str(error)) from error

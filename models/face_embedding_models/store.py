@@ -23,7 +23,7 @@ import platformdirs
 
 from face_embedding_models import checkpoint, formats, manifest, sealed, stored
 from face_embedding_models.checkpoint import PARAMS_FILE, SYMBOL_FILE
-from face_embedding_models.errors import StoreError
+from face_embedding_models.errors import StoreError, UnknownModelError
 from face_embedding_models.manifest import DetectorManifest, Manifest, Package
 from face_embedding_models.stored import (
     CHECKPOINT_FOLDER,
@@ -60,6 +60,8 @@ class Store:
             UnknownModelError: if no manifest has that name.
             StoreError: if the store has no weights for it.
         """
+        if name in manifest.detector_names():
+            raise UnknownModelError(f"{name} is a detector; it finds faces and embeds none")
         if name not in self._installed():
             self._refuse_unknown(name)
             raise StoreError(
