@@ -144,16 +144,16 @@ class Published:
     gflops: float | None = None
 
 
-@dataclass(frozen=True, config=_CONFIG)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class Parity:
     """How closely the backends agree at f32 on raw embeddings.
 
     `max_scaled_difference` is the largest absolute difference of a value divided by the root mean
-    square of the reference embedding's values.
+    square of the reference embedding's values; infinite where only the cosine counts.
     """
 
-    min_cosine: float = 0.999999
-    max_scaled_difference: float = 1e-4
+    min_cosine: Annotated[float, Field(ge=-1, le=1)] = 0.999999
+    max_scaled_difference: Annotated[float, Field(gt=0)] = 1e-4
 
 
 @dataclass(frozen=True, config=_CONFIG)

@@ -30,10 +30,21 @@ def test_list(run: Any) -> None:
     """`list` names every model, and what the store has."""
     run("synthesize", MOBILE)
     rows = {row["name"]: row for row in json.loads(run("list", "--json")[1])}
-    assert rows.keys() == set(manifest.names())
-    assert rows[MOBILE] == {"name": MOBILE, "in_store": True, "origin": "synthetic"}
-    assert rows[RESNET34] == {"name": RESNET34, "in_store": False}
-    assert "not in the store" in run("list")[1]
+    assert rows.keys() == {*manifest.names(), *manifest.detector_names()}
+    assert rows[MOBILE] == {
+        "name": MOBILE,
+        "kind": "model",
+        "format": "mxnet",
+        "download_bytes": 3911771,
+        "license": "non-commercial",
+        "embedding_size": 128,
+        "lfw_accuracy_percent": 99.5,
+        "ijbc_tar_percent": None,
+        "in_store": True,
+        "origin": "synthetic",
+    }
+    assert (rows[RESNET34]["in_store"], "origin" in rows[RESNET34]) == (False, False)
+    assert "IN STORE" in run("list")[1]
 
 
 def test_show(run: Any) -> None:

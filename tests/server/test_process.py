@@ -170,7 +170,7 @@ def test_second_signal(store: Store) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--model", "resnet"], "no model is called 'resnet'; known are face-recognition-mobile"),
+        (["--model", "resnet"], "no model is called 'resnet'; known are adaface-ir101"),
         (["--model", "face-recognition-resnet50-arcface"], "is not in the store .*models import"),
         (["--model", MOBILE, "--backend", "onnx"], "no backend is called 'onnx'; known are mxnet"),
         (["--model", MOBILE, "--precision", "int4"], "openvino has no precision 'int4'; known"),

@@ -8,6 +8,7 @@ Adding a detector is adding such a module. Only that module imports what it need
 detector is asked for.
 """
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -37,10 +38,10 @@ class DetectorError(OperatorError):
 
 @dataclass(frozen=True)
 class DetectorModel:
-    """A detector's network, an ONNX file: its bytes, and what to call it."""
+    """A detector's network, an ONNX file: what to call it, and what reads it."""
 
-    onnx: bytes
     name: str
+    read: Callable[[], bytes]
 
 
 @dataclass(frozen=True)
@@ -124,15 +125,19 @@ def load(name: str, model_file: Path | None, store: Store | None = None) -> Dete
 
 def _model_of(name: str, model_file: Path | None, store: Store | None) -> DetectorModel | None:
     if model_file:
-        try:
-            return DetectorModel(model_file.read_bytes(), str(model_file))
-        except FileNotFoundError as error:
-            raise DetectorError(f"the detector's model {model_file} does not exist") from error
-        except OSError as error:
-            raise DetectorError(f"the detector's model cannot be read: {error}") from error
+        return DetectorModel(str(model_file), functools.partial(_read_file, model_file))
     if store and name in manifest.detector_names():
-        return DetectorModel(store.get_detector(name).read_onnx_file(), f"{name} in the store")
+        return DetectorModel(f"{name} in the store", store.get_detector(name).read_onnx_file)
     return None
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DetectorError(f"the detector's model {path} does not exist") from error
+    except OSError as error:
+        raise DetectorError(f"the detector's model cannot be read: {error}") from error
 
 
 def find(detector: Detector, photograph_bgr: Image) -> list[Detection]:

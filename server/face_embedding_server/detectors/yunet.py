@@ -24,7 +24,7 @@ class YunetDetector:
     name = "yunet"
 
     def __init__(self, model: DetectorModel) -> None:
-        self._onnx = np.frombuffer(model.onnx, np.uint8)
+        self._onnx = np.frombuffer(model.read(), np.uint8)
         self._local = threading.local()
         self._network()
 
