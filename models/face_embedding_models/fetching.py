@@ -105,30 +105,53 @@ def partial(url: str) -> Iterator[Path]:
 
     It is nobody else's meanwhile, and gone afterwards, unless the download broke off.
     """
-    folder = _cache_folder()
-    _sweep(folder)
-    path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.part"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        # Another process is downloading the same.
-        with tempfile.TemporaryDirectory(prefix="face-embedding-") as own:
-            path = Path(own) / path.name
-            path.touch()
-            yield path
-        return
+    shared = _cache_folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.part"
+    path, descriptor = _claim(shared)
     keep = False
     try:
         yield path
     except (FetchError, KeyboardInterrupt):
-        keep = _size(path) > 0
+        keep = path == shared and _size(path) > 0
         raise
     finally:
         if not keep:
             _discard(path)
         os.close(descriptor)
+
+
+def _claim(shared: Path) -> tuple[Path, int]:
+    """Return a file for a download, and the descriptor whose closing unlocks it.
+
+    It is another one than the file asked for where that is somebody else's or cannot be made.
+    """
+    with contextlib.suppress(OSError):
+        shared.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(shared.parent)
+        if descriptor := _locked(shared):
+            return shared, descriptor
+    for folder in (shared.parent, None):
+        # Nobody may have a home there.
+        with contextlib.suppress(OSError):
+            descriptor, name = tempfile.mkstemp(
+                prefix="face-embedding-", suffix=".part", dir=folder
+            )
+            return Path(name), descriptor
+    raise FetchError(f"neither {shared.parent} nor a temporary folder can be written")
+
+
+def _locked(path: Path) -> int | None:
+    """Open and lock a file, and return its descriptor, or nothing if somebody else has it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)  # It was discarded before it was locked.
 
 
 def restart(path: Path) -> None:
@@ -138,8 +161,9 @@ def restart(path: Path) -> None:
 
 
 def _discard(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    # In this order, as notes alone would not be swept.
     _note(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def _receive(
@@ -218,12 +242,7 @@ def _size(path: Path) -> int:
 
 
 def _cache_folder() -> Path:
-    folder = platformdirs.user_cache_path("face-embedding") / "downloads"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.gettempdir())  # Nobody has a home there.
-    return folder
+    return platformdirs.user_cache_path("face-embedding") / "downloads"
 
 
 def _sweep(folder: Path) -> None:
