@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import platformdirs
 import requests
@@ -41,8 +41,17 @@ class Timeouts:
     silence_s: float = 30
 
 
+# Of a part of a file: where it begins, and how much the whole has. More digits are no size.
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-[0-9]{1,15}/([0-9]{1,15}|\*)")
+_LENGTH = re.compile(r"[0-9]{1,15}")
+
+
 class _BrokenOffError(Exception):
     """A transfer ended before its end."""
+
+
+class _TooLargeError(Exception):
+    """A file has more bytes than are taken."""
 
 
 class _Session(requests.Session):
@@ -57,6 +66,7 @@ class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
         if target:
+            resp.close()  # Or its body would be read, however long.
             absolute = urljoin(resp.url, target)
             if resp.url.startswith("https:") and not absolute.startswith("https:"):
                 raise FetchError(f"it redirects from https to {shown(absolute)}, which is refused")
@@ -86,17 +96,27 @@ def fetch(url: str, target: Path, max_bytes: int, timeouts: Timeouts) -> None:
                 if _size(target) == before:
                     raise FetchError(str(error)) from error
                 reason = error
-            except requests.RequestException as error:
-                raise FetchError(_reason(error, timeouts)) from error
+            except _TooLargeError as error:
+                restart(target)
+                raise FetchError(f"it has more than {max_bytes:,} bytes") from error
             except OSError as error:
                 raise FetchError(f"it cannot be written to {target.parent}: {error}") from error
         raise FetchError(f"it broke off {_ATTEMPTS} times: {reason}")
 
 
 def shown(url: str) -> str:
-    """Return an address without its query, which may hold a secret, and without a password."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    """Return an address without its query, which may hold a secret, and without a password.
+
+    Of an address that is none too.
+    """
+    scheme, _, rest = re.split(r"[?#]", url)[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def name_of(url: str) -> str:
+    """Return what the file at an address is called: the end of its path, or else its host."""
+    return shown(url).rstrip("/").rpartition("/")[2]
 
 
 @contextlib.contextmanager
@@ -173,32 +193,67 @@ def _receive(
     headers = {"Accept-Encoding": "identity"}
     if offset:
         headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
-    waits = (timeouts.connect_s, timeouts.silence_s)
-    with session.get(url, headers=headers, stream=True, timeout=waits) as response:
+    with _get(session, url, headers, timeouts) as response:
         if offset and response.status_code == requests.codes.requested_range_not_satisfiable:
             restart(target)
             raise _BrokenOffError("it does not have the rest of what was received before")
         if not response.ok:
             raise FetchError(f"it answered {response.status_code} {response.reason}")
-        if response.status_code != requests.codes.partial_content:
-            offset = 0
-        elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
+        try:
+            start, total = _part(response, offset, validator)
+        except _BrokenOffError:
             restart(target)
-            raise _BrokenOffError("it answered with another part than the one asked for")
-        length = response.headers.get("Content-Length", "")
-        total = offset + int(length) if length.isdecimal() else None
-        _check_size(total or 0, max_bytes)
-        _remember(target, url, response)
+            raise
+        if total is not None and total > max_bytes:
+            raise _TooLargeError
         with (
             target.open("r+b") as file,
-            tqdm(total=total, initial=offset, unit="B", unit_scale=True, desc=_name(url)) as bar,
+            tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name_of(url)) as bar,
         ):
-            file.truncate(offset)
-            file.seek(offset)
+            file.truncate(start)
+            file.seek(start)
+            if not start:
+                _remember(target, url, response)
             for chunk in _chunks(response, timeouts):
-                _check_size(file.tell() + len(chunk), max_bytes)
+                if file.tell() + len(chunk) > max_bytes:
+                    raise _TooLargeError
                 file.write(chunk)
                 bar.update(len(chunk))
+            if total is not None and file.tell() < total:
+                raise _BrokenOffError(f"it ended after {file.tell():,} of {total:,} bytes")
+
+
+def _get(
+    session: requests.Session, url: str, headers: dict[str, str], timeouts: Timeouts
+) -> requests.Response:
+    waits = (timeouts.connect_s, timeouts.silence_s)
+    try:
+        return session.get(url, headers=headers, stream=True, timeout=waits)
+    except requests.RequestException as error:
+        raise FetchError(_reason(error, timeouts)) from error
+    except OSError as error:  # Of the file of authorities that the user names.
+        raise FetchError(str(error)) from error
+    except ValueError as error:
+        raise FetchError("it redirects to what is no address") from error
+
+
+def _part(response: requests.Response, offset: int, validator: str) -> tuple[int, int | None]:
+    """Return where in the file an answer begins, and the size of the whole, where it is told."""
+    if response.status_code != requests.codes.partial_content:
+        length = response.headers.get("Content-Length", "")
+        known = _LENGTH.fullmatch(length) and not _is_encoded(response)
+        return 0, int(length) if known else None
+    told = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if not told or int(told[1]) != offset or _is_encoded(response):
+        raise _BrokenOffError("it answered with another part than the one asked for")
+    if offset and _validator(response) not in ("", validator):
+        raise _BrokenOffError("it answered with a part of another file")
+    return offset, None if told[2] == "*" else int(told[2])
+
+
+def _is_encoded(response: requests.Response) -> bool:
+    """Tell whether the bytes that are sent are not those of the file."""
+    return response.headers.get("Content-Encoding", "identity") != "identity"
 
 
 def _chunks(response: requests.Response, timeouts: Timeouts) -> Iterator[bytes]:
@@ -207,11 +262,6 @@ def _chunks(response: requests.Response, timeouts: Timeouts) -> Iterator[bytes]:
         yield from response.raw.stream(_CHUNK_BYTES, decode_content=True)
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise _BrokenOffError(_reason(error, timeouts)) from error
-
-
-def _check_size(size: int, max_bytes: int) -> None:
-    if size > max_bytes:
-        raise FetchError(f"it has more than {max_bytes:,} bytes")
 
 
 def _state(target: Path, url: str) -> tuple[int, str]:
@@ -225,12 +275,18 @@ def _state(target: Path, url: str) -> tuple[int, str]:
 
 def _remember(target: Path, url: str, response: requests.Response) -> None:
     """Note what tells a later attempt whether the file is still the same."""
-    etag = response.headers.get("ETag", "")
-    validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
-    if validator and response.headers.get("Accept-Ranges") != "none":
+    validator = _validator(response)
+    # Offsets are in what is sent.
+    resumable = response.headers.get("Accept-Ranges") != "none" and not _is_encoded(response)
+    if validator and resumable:
         _note(target).write_text(json.dumps({"url": url, "validator": validator}), "utf-8")
     else:
         _note(target).unlink(missing_ok=True)
+
+
+def _validator(response: requests.Response) -> str:
+    etag: str = response.headers.get("ETag", "")
+    return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
 def _note(target: Path) -> Path:
@@ -275,7 +331,3 @@ def _reason(error: Exception, timeouts: Timeouts) -> str:
     if isinstance(error, requests.exceptions.ProxyError):
         return f"the proxy did not let it through: {text}"
     return text
-
-
-def _name(url: str) -> str:
-    return urlsplit(url).path.rpartition("/")[2] or url

@@ -9,7 +9,6 @@ import datetime
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
 from face_embedding_models import fetching, proving, sealed
 from face_embedding_models.errors import FetchError, ImportRefusedError, LicenseError, StoreError
@@ -269,7 +268,7 @@ def _display(given: Sequence[str]) -> str:
 
 
 def _base_name(source: str) -> str:
-    return PurePosixPath(urlsplit(source).path if _is_address(source) else source).name
+    return fetching.name_of(source) if _is_address(source) else PurePosixPath(source).name
 
 
 def _acceptance(terms: License) -> Acceptance | None:
