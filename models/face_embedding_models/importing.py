@@ -7,7 +7,7 @@ from: the archive, or the files that it would hold. Others are refused, or marke
 import contextlib
 import datetime
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeAlias
 
 from face_embedding_models import fetching, proving, sealed
@@ -57,18 +57,19 @@ def import_weights(
         ModelError: if what it holds is not the network of the manifest.
     """
     most = _largest(known, allow_unverified)
-    with _local(given, known, most, timeouts or Timeouts()) as files:
-        found, verdict = proving.examine(known, files, _display(given), allow_unverified, tell)
+    with _local([[source] for source in given], known, most, timeouts or Timeouts()) as files:
+        found, verdict = proving.examine(known, files, allow_unverified, tell)
+    shown = proving.shown_of(files)
     if verdict.difference and not allow_unverified:
         if proving.has_digests(known):
-            refused = f"{_display(given)} is not the published {_expected(known)}"
+            refused = f"{shown} is not the published {_expected(known)}"
         else:
-            refused = f"{_display(given)} cannot be verified"
+            refused = f"{shown} cannot be verified"
         raise ImportRefusedError(
             f"{refused}: {verdict.difference}. If you trust it all the same, add "
             f"--allow-unverified; the model is then marked as unverified"
         )
-    provenance = Provenance(verdict.origin, ", ".join(map(_base_name, given)))
+    provenance = Provenance(verdict.origin, _source_of(files))
     return _put(store, known, found, provenance, prepare)
 
 
@@ -111,7 +112,7 @@ def install(
             f"{terms.terms} Stated at {terms.stated_at or 'no address'}. If you accept them, add "
             f"--accept-license"
         )
-    ways = [list(given)] if given else _ways(known)
+    ways = [[[source] for source in given]] if given else _ways(known)
     if not ways:
         raise ImportRefusedError(f"no address is known for {known.name}.\n{_by_hand(known)}")
     failures: list[str] = []
@@ -120,18 +121,17 @@ def install(
     for way in ways:
         try:
             with _local(way, known, most, timeouts or Timeouts()) as files:
-                found, verdict = proving.examine(known, files, _display(way), may_differ, tell)
+                found, verdict = proving.examine(known, files, may_differ, tell)
         except ImportRefusedError as error:
             failures.append(str(error))
             continue
         if verdict.difference and not may_differ:
             advice = "" if proving.has_digests(known) else "; if you trust it, --allow-unverified"
-            failures.append(f"{_display(way)}: {verdict.difference}{advice}")
+            failures.append(f"{proving.shown_of(files)}: {verdict.difference}{advice}")
             continue
-        source = ", ".join(map(_base_name, way))
-        provenance = Provenance(verdict.origin, source, _acceptance(known.license))
+        provenance = Provenance(verdict.origin, _source_of(files), _acceptance(known.license))
         return _put(store, known, found, provenance, prepare)
-    listed = "".join(f"\n  {failure}" for failure in failures)
+    listed = "".join(f"\n  {line}" for failure in failures for line in failure.splitlines())
     raise ImportRefusedError(
         f"{known.name} was not installed, and the store is as it was:{listed}\n{_by_hand(known)}"
     )
@@ -163,45 +163,49 @@ def _put(
     return store.add(known, found, provenance, prepare)
 
 
-def _ways(known: AnyManifest) -> list[list[str]]:
-    """Return the lists of addresses that each give all of the weights, in the order to try."""
+def _ways(known: AnyManifest) -> list[list[list[str]]]:
+    """Return the ways to all of the weights, in the order to try: of each file its addresses."""
     ways = []
     if known.archive:
-        ways += [[address.url] for address in known.archive.addresses]
-    if known.files:
-        # The second address of each file is tried where the first did not do.
-        columns = max(len(file.addresses) for file in known.files)
-        for column in range(columns):
-            if all(file.addresses for file in known.files):
-                ways.append(
-                    [
-                        file.addresses[min(column, len(file.addresses) - 1)].url
-                        for file in known.files
-                    ]
-                )
+        ways += [[[address.url]] for address in known.archive.addresses]
+    if known.files and all(file.addresses for file in known.files):
+        ways.append([[address.url for address in file.addresses] for file in known.files])
     return ways
 
 
 @contextlib.contextmanager
 def _local(
-    given: Sequence[str], known: AnyManifest, most: int, timeouts: Timeouts
+    way: Sequence[Sequence[str]], known: AnyManifest, most: int, timeouts: Timeouts
 ) -> Iterator[list[LocalFile]]:
-    """Have what is at paths and addresses as files of this machine, while the block runs."""
+    """Have files, each at a path or at one of its addresses, on this machine in the block."""
     with contextlib.ExitStack() as stack:
-        files = []
-        for source in given:
-            if not _is_address(source):
-                files.append(LocalFile(Path(source), Path(source).name))
-                continue
-            path = stack.enter_context(fetching.partial(source))
-            try:
-                _fetch_verified(source, path, most, _download_of(known, source), timeouts)
-            except FetchError as error:
-                raise FetchError(
-                    f"{_display([source])} could not be downloaded: {error}"
-                ) from error
-            files.append(LocalFile(path, _base_name(source)))
-        yield files
+        yield [_local_file(stack, each, known, most, timeouts) for each in way]
+
+
+def _local_file(
+    stack: contextlib.ExitStack,
+    places: Sequence[str],
+    known: AnyManifest,
+    most: int,
+    timeouts: Timeouts,
+) -> LocalFile:
+    """Return a file from the first of its places that gives it, kept until the stack ends."""
+    failures = []
+    for place in places:
+        if not _is_address(place):
+            return LocalFile(Path(place), Path(place).name, place)
+        shown = fetching.shown(place)
+        try:
+            with contextlib.ExitStack() as attempt:
+                path = attempt.enter_context(fetching.partial(place))
+                expected = _download_of(known, place)
+                _fetch_verified(place, path, most, expected, timeouts)
+                stack.enter_context(attempt.pop_all())
+                name = expected.file if expected else fetching.name_of(place)
+                return LocalFile(path, name, shown)
+        except FetchError as error:
+            failures.append(f"{shown} could not be downloaded: {error}")
+    raise FetchError("\n".join(failures))
 
 
 def _fetch_verified(
@@ -262,13 +266,8 @@ def _is_address(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
 
-def _display(given: Sequence[str]) -> str:
-    """Return sources as they may be shown: addresses without a query, which may hold a secret."""
-    return ", ".join(fetching.shown(each) if _is_address(each) else each for each in given)
-
-
-def _base_name(source: str) -> str:
-    return fetching.name_of(source) if _is_address(source) else PurePosixPath(source).name
+def _source_of(files: Sequence[LocalFile]) -> str:
+    return ", ".join(file.name for file in files)
 
 
 def _acceptance(terms: License) -> Acceptance | None:

@@ -24,7 +24,6 @@ class Verdict:
 def examine(
     known: AnyManifest,
     files: Sequence[LocalFile],
-    shown: str,
     may_differ: bool,
     tell: Callable[[str], object],
 ) -> tuple[dict[str, bytes], Verdict]:
@@ -33,7 +32,6 @@ def examine(
     Args:
         known: the manifest.
         files: a folder, an archive, or the files of the weights.
-        shown: what to call them in messages.
         may_differ: whether they are read though nothing proves them.
         tell: is told what a person may want to know.
 
@@ -44,7 +42,7 @@ def examine(
     Raises:
         ImportRefusedError: if they cannot be read.
     """
-    path = files[0].path
+    path, shown = files[0].path, shown_of(files)
     if len(files) == 1 and path.is_dir():
         found = sources.read_folder(known, path)
         return found, _judge_files(known, found)
@@ -55,7 +53,9 @@ def examine(
             )
     if len(files) > 1 or (known.format == "onnx" and not sources.is_archive(path)):
         # A single ONNX file may be called anything.
-        named = files if len(files) > 1 else [LocalFile(path, f"only{PARTS['onnx'][0].suffix}")]
+        named = (
+            files if len(files) > 1 else [LocalFile(path, f"only{PARTS['onnx'][0].suffix}", shown)]
+        )
         found = sources.read_files(known, named, shown)
         return found, _judge_files(known, found)
     return _examine_archive(known, path, shown, may_differ, tell)
@@ -119,6 +119,11 @@ def difference(expected: Download, path: Path) -> str:
         return "no digest of it is known"
     digest = sealed.sha256_of(path)
     return "" if digest == expected.sha256 else f"its SHA-256 is {digest}, not {expected.sha256}"
+
+
+def shown_of(files: Sequence[LocalFile]) -> str:
+    """Return what to call the files of a source in messages."""
+    return ", ".join(file.shown for file in files)
 
 
 def has_digests(known: AnyManifest) -> bool:

@@ -19,10 +19,11 @@ MAX_ARCHIVE_ENTRIES = 1000
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file of a source: where it is, and what it is called."""
+    """A file of a source: where it is, what it is called, and how to show where it came from."""
 
     path: Path
     name: str
+    shown: str
 
 
 def is_archive(path: Path) -> bool:
@@ -34,7 +35,7 @@ def is_archive(path: Path) -> bool:
 def read_folder(known: AnyManifest, folder: Path) -> dict[str, bytes]:
     """Read the weights in a folder; see `read_files`."""
     try:
-        inside = [LocalFile(path, path.name) for path in sorted(folder.iterdir())]
+        inside = [LocalFile(path, path.name, str(path)) for path in sorted(folder.iterdir())]
     except OSError as error:
         raise ImportRefusedError(f"{folder} cannot be read: {error}") from error
     return read_files(known, inside, str(folder))
