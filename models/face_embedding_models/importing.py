@@ -125,8 +125,9 @@ def install(
         except ImportRefusedError as error:
             failures.append(str(error))
             continue
-        if verdict.difference and not may_differ:
-            advice = "" if proving.has_digests(known) else "; if you trust it, --allow-unverified"
+        if verdict.refuted or (verdict.difference and not may_differ):
+            known_digest = verdict.refuted or proving.has_digests(known)
+            advice = "" if known_digest else "; if you trust it, add --allow-unverified"
             failures.append(f"{proving.shown_of(files)}: {verdict.difference}{advice}")
             continue
         provenance = Provenance(verdict.origin, _source_of(files), _acceptance(known.license))

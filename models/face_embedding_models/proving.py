@@ -15,10 +15,17 @@ from face_embedding_models.stored import Origin
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known of weights, and what speaks against them, if anything does."""
+    """What is known of weights.
+
+    Args:
+        origin: what they are.
+        difference: what speaks against them, if anything does.
+        refuted: whether that is a digest that they do not have, and not only one that is unknown.
+    """
 
     origin: Origin
     difference: str = ""
+    refuted: bool = False
 
 
 def examine(
@@ -66,14 +73,15 @@ def _examine_archive(
 ) -> tuple[dict[str, bytes], Verdict]:
     archive = known.archive
     different = difference(archive, path) if archive else "no digest of an archive is known"
+    refuted = bool(archive and archive.sha256 and different)
     if different and not may_differ and not known.files:
-        return {}, Verdict("unverified", different)
+        return {}, Verdict("unverified", different, refuted)
     try:
         found = sources.read_archive(known, path, shown)
     except ImportRefusedError as error:
         if not different or may_differ:
             raise
-        return {}, Verdict("unverified", f"{different}; {error}")
+        return {}, Verdict("unverified", f"{different}; {error}", refuted)
     inside = _judge_files(known, found)
     if archive and not different:
         if known.files:
@@ -82,30 +90,32 @@ def _examine_archive(
         return found, Verdict(archive.proof)
     if known.files and not inside.difference:
         return found, inside
-    return found, Verdict("unverified", different or inside.difference)
+    return found, Verdict("unverified", different, refuted or inside.refuted)
 
 
 def _judge_files(known: AnyManifest, found: dict[str, bytes]) -> Verdict:
     """Hold the files of weights against the digests of the manifest."""
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
+    for part in PARTS[known.format] if known.files else ():
+        (expected,) = (file for file in known.files if file.file.endswith(part.suffix))
+        size, digest = len(found[part.name]), digests[part.name]
+        if expected.size is not None and size != expected.size:
+            return Verdict(
+                "unverified", f"{expected.file} has {size:,} bytes, not {expected.size:,}", True
+            )
+        if expected.sha256 not in (None, digest):
+            return Verdict(
+                "unverified",
+                f"the SHA-256 of {expected.file} is {digest}, not {expected.sha256}",
+                True,
+            )
     if not known.files or not all(file.sha256 for file in known.files):
         held = "; ".join(
-            f"{name} has {len(data):,} bytes and the SHA-256 {hashlib.sha256(data).hexdigest()}"
+            f"{name} has {len(data):,} bytes and the SHA-256 {digests[name]}"
             for name, data in found.items()
         )
         only = ", only of the archive" if known.archive and known.archive.sha256 else ""
         return Verdict("unverified", f"the manifest has no digest of these files{only} ({held})")
-    for part in PARTS[known.format]:
-        (expected,) = (file for file in known.files if file.file.endswith(part.suffix))
-        data = found[part.name]
-        if expected.size is not None and len(data) != expected.size:
-            return Verdict(
-                "unverified", f"{expected.file} has {len(data):,} bytes, not {expected.size:,}"
-            )
-        digest = hashlib.sha256(data).hexdigest()
-        if digest != expected.sha256:
-            return Verdict(
-                "unverified", f"the SHA-256 of {expected.file} is {digest}, not {expected.sha256}"
-            )
     proofs = {file.proof for file in known.files}
     return Verdict("published" if proofs == {"published"} else "corroborated")
 
