@@ -149,7 +149,9 @@ def is_installed(store: Store, known: AnyManifest) -> bool:
             sealed.read_file(there.checkpoint_folder, part.name)
     except StoreError:
         return False
-    return there.provenance.origin in ("published", "corroborated")
+    # A user may have changed a manifest since.
+    changed = isinstance(there, StoredModel) and there.manifest != known
+    return not changed and there.origin in ("published", "corroborated")
 
 
 def _put(
