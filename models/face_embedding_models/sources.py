@@ -1,5 +1,6 @@
 """What a source of weights holds: a folder, a zip archive, or the files themselves."""
 
+import lzma
 import stat
 import zipfile
 import zlib
@@ -15,6 +16,16 @@ from face_embedding_models.manifest import AnyManifest
 MAX_FILE_BYTES = 1 << 30
 MAX_UNPACKED_BYTES = 1 << 30
 MAX_ARCHIVE_ENTRIES = 1000
+# What zipfile raises for what it cannot read; its documentation has the first one only.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ def read_archive(known: AnyManifest, path: Path, source: str) -> dict[str, bytes
                 part.name: archive.read(_choose(known, part, names, source))
                 for part in PARTS[known.format]
             }
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error) as error:
+    except _UNREADABLE as error:
         raise ImportRefusedError(f"{source} is not a readable zip archive: {error}") from error
 
 
