@@ -36,7 +36,7 @@ from face_embedding_models.stored import (
 )
 
 _CURRENT_FILE = "current.json"
-_RECORDS = f"[!.]*/{CHECKPOINT_FOLDER}/{sealed.RECORD_FILE}"
+_RECORDS = f"[!.]*/[!.]*/{CHECKPOINT_FOLDER}/{sealed.RECORD_FILE}"
 
 
 class Store:
@@ -74,7 +74,9 @@ class Store:
 
     def versions(self, name: str) -> list[str]:
         """Return the versions of a model that are in the store, sorted."""
-        return sorted(path.parent.parent.name for path in (self.root / name).glob(_RECORDS))
+        # The name is not made part of a path, which it could lead out of the store.
+        folders = [path.parents[1] for path in self.root.glob(_RECORDS)]
+        return sorted(folder.name for folder in folders if folder.parent.name == name)
 
     def get_version(self, name: str, version: str) -> StoredModel:
         """Return a model in a version.
