@@ -1,5 +1,6 @@
 """A model being served: what reads its faces, runs it, and describes it."""
 
+import sys
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -159,7 +160,7 @@ def _prove(stored: StoredModel, backend: Backend) -> None:
     tolerances = (
         stored.manifest.parity
         if precision == REFERENCE
-        else Parity(GOLDEN_MIN_COSINE[precision], max_scaled_difference=np.inf)
+        else Parity(GOLDEN_MIN_COSINE[precision], max_scaled_difference=sys.float_info.max)
     )
     golden = ir.read_golden(stored)
     comparison = parity.compare([face.name for face in faces], golden, np.stack(given), tolerances)
