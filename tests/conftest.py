@@ -15,6 +15,7 @@ from face_embedding_models import importing, ir, manifest
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
 from face_embedding_server.images import Image as Face
+from hosts import WEB_VARIABLES, Hosts, serving
 from support import (
     MOBILE,
     RESNET34,
@@ -36,6 +37,24 @@ def log_as_it_was() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own: what it downloads never touches the user's."""
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    return cache / "face-embedding" / "downloads"
+
+
+@pytest.fixture
+def hosts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
+    """The hosts of weights, all of them a web server of this machine's."""
+    for name in WEB_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    with serving() as hosts:
+        yield hosts
 
 
 @pytest.fixture(scope="session")

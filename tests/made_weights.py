@@ -1,0 +1,100 @@
+"""Small weights of both formats, and manifests for them."""
+
+import dataclasses
+import hashlib
+import io
+import zipfile
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from face_embedding_models import manifest, params, symbol
+from face_embedding_models.manifest import Address, Download, Manifest
+from face_embedding_models.symbol import Node, Symbol
+from support import MOBILE
+
+OWN = "my-model"
+EMBEDDING_SIZE = 8
+SYMBOL = symbol.dump(
+    Symbol((Node("null", "data"), Node("null", "w"), Node("_plus", "fc1", (0, 1))), (2,))
+)
+
+
+def params_of(value: float = 1) -> bytes:
+    """Return an MXNet checkpoint's parameters, for `SYMBOL`."""
+    return params.dump({"arg:w": np.full(3, value, np.float32)})
+
+
+def onnx_of(seed: int = 0) -> bytes:
+    """Return a network that embeds a face, as an ONNX file of some hundred bytes."""
+    values = np.random.default_rng(seed).standard_normal((EMBEDDING_SIZE, 3, 8, 8)) / 100
+    kernel = numpy_helper.from_array(values.astype(np.float32), "w")
+    nodes = [
+        helper.make_node("Conv", ["data", "w"], ["c"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["e"]),
+    ]
+    ends = (["N", 3, 112, 112], ["N", EMBEDDING_SIZE])
+    given, made = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in zip(("data", "e"), ends, strict=True)
+    )
+    graph = helper.make_graph(nodes, "own", [given], [made], [kernel])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    data: bytes = model.SerializeToString()
+    onnx.checker.check_model(onnx.ModelProto.FromString(data))
+    return data
+
+
+def zipped(**entries: bytes) -> bytes:
+    """Return an archive; a name's `__` is a slash, and its last `_` the dot of its suffix."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries.items():
+            path = name.replace("__", "/")
+            archive.writestr(".".join(path.rsplit("_", 1)), data)
+    return buffer.getvalue()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def listed(name: str, data: bytes, *urls: str, **changes: object) -> Download:
+    """Return what a manifest says of a file."""
+    addresses = tuple(Address(url, "a test") for url in urls)
+    known = Download(name, len(data), sha256(data), "published", addresses)
+    return dataclasses.replace(known, **changes)  # type: ignore[arg-type]
+
+
+def model_of(*files: Download, archive: Download | None = None, accept: bool = False) -> Manifest:
+    """Return the MobileFaceNet's manifest with other files."""
+    known = manifest.load(MOBILE)
+    terms = dataclasses.replace(known.license, must_be_accepted=accept)
+    return dataclasses.replace(known, archive=archive, files=files, license=terms)
+
+
+def own_toml(data: bytes, *urls: str, name: str = OWN, digest: bool = True, extra: str = "") -> str:
+    """Return the manifest of a model of a user's own, an ONNX file."""
+    addresses = "".join(f'[[files.addresses]]\nurl = "{url}"\nseen = "a test"\n' for url in urls)
+    known = f'sha256 = "{sha256(data)}"\n' if digest else ""
+    return f"""
+name = "{name}"
+description = "a model of a user's own"
+format = "onnx"
+[[files]]
+file = "own.onnx"
+{known}{addresses}
+[input]
+width = 112
+height = 112
+channel_order = "RGB"
+{extra}
+[output]
+size = {EMBEDDING_SIZE}
+[license]
+name = "MIT"
+terms = "Do what you like."
+"""
