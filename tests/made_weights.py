@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import zipfile
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -48,13 +49,12 @@ def onnx_of(seed: int = 0) -> bytes:
     return data
 
 
-def zipped(**entries: bytes) -> bytes:
-    """Return an archive; a name's `__` is a slash, and its last `_` the dot of its suffix."""
+def zipped(entries: Mapping[str, bytes]) -> bytes:
+    """Return an archive of files."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in entries.items():
-            path = name.replace("__", "/")
-            archive.writestr(".".join(path.rsplit("_", 1)), data)
+            archive.writestr(name, data)
     return buffer.getvalue()
 
 
