@@ -73,6 +73,19 @@ def place(source: Path, target: Path) -> None:
         _flush(target.parent)
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes, and threads, out of the same block for the same folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems have no locks.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def remove(folder: Path) -> None:
     """Remove a folder so that readers see all of it or nothing.
 
@@ -159,7 +172,10 @@ def _make_pending(parent: Path) -> tuple[Path, int]:
     """Return a new folder and the descriptor whose closing unlocks it."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PENDING_PREFIX, dir=parent))
-        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # It was swept before it was opened.
         # Some network file systems have no locks, and nothing is swept there.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -14,9 +14,10 @@ Every innermost folder is sealed (see `sealed`), so that nothing half-written is
 nothing changed is ever used.
 """
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import platformdirs
@@ -132,8 +133,9 @@ class Store:
             files = {**files, MANIFEST_FILE: manifest.to_json(known).encode()}
         with sealed.pending_folder(self.root) as pending:
             self._write(pending, known, files, version, provenance)
-            prepare(stored.read(pending))
-            return stored.read(self._place(pending, known.name, version))
+            model = stored.read(pending)
+            prepare(model)
+            return replace(model, folder=self._place(pending, known.name, version))
 
     def add_detector(
         self, known: DetectorManifest, files: Mapping[str, bytes], provenance: Provenance
@@ -146,9 +148,10 @@ class Store:
         version = formats.digest(known.format, files)[:VERSION_DIGITS]
         with sealed.pending_folder(self.root) as pending:
             self._write(pending, known, files, version, provenance)
+            weights = stored.read_weights(pending)
             folder = self._place(pending, known.name, version)
         self.use_version(known.name, version)
-        return stored.read_weights(folder)
+        return replace(weights, folder=folder)
 
     def use(self, model: StoredModel) -> None:
         """Make a version of a model the one that `get` returns.
@@ -164,9 +167,10 @@ class Store:
         Raises:
             StoreError: if the store does not have it, or cannot be written.
         """
-        self._check_version(name, version)
-        text = json.dumps({"checkpoint": version}) + "\n"
-        sealed.write_text(self.root / name / _CURRENT_FILE, text)
+        with self._alone():
+            self._check_version(name, version)
+            text = json.dumps({"checkpoint": version}) + "\n"
+            sealed.write_text(self.root / name / _CURRENT_FILE, text)
 
     def remove(self, name: str, version: str = "") -> None:
         """Remove a model or a detector, or one version of it that is not in use.
@@ -174,19 +178,18 @@ class Store:
         Raises:
             StoreError: if it is not there, or the version is in use.
         """
-        if not version:
-            if not self.versions(name) and name not in self._installed():
+        with self._alone():
+            if version:
+                self._check_version(name, version)
+            elif not self.versions(name) and name not in self._installed():
                 self._refuse_unknown(name)
                 raise StoreError(f"{name} is not in the store {self.root}")
-            sealed.remove(self.root / name)
-            return
-        self._check_version(name, version)
-        if name in self._installed() and version == self._current(name):
-            raise StoreError(
-                f"{name} {version} is in use; put another version to use first with "
-                f"'face-embedding-server models use {name} VERSION', or remove all of {name}"
-            )
-        sealed.remove(self.root / name / version)
+            if version and name in self._installed() and version == self._current(name):
+                raise StoreError(
+                    f"{name} {version} is in use; put another version to use first with "
+                    f"'face-embedding-server models use {name} VERSION', or remove all of {name}"
+                )
+            sealed.remove(self.root / name / version)
 
     def sweep(self) -> None:
         """Remove what killed processes were writing."""
@@ -217,15 +220,22 @@ class Store:
         """Move a version into place, whole, or part by part over the same version."""
         folder = self.root / name / version
         try:
-            if folder.exists():
-                for part in pending.iterdir():
-                    sealed.place(part, folder / part.name)
-            else:
-                folder.parent.mkdir(exist_ok=True)
-                sealed.place(pending, folder)
+            with self._alone():
+                if folder.exists():
+                    for part in pending.iterdir():
+                        sealed.place(part, folder / part.name)
+                else:
+                    folder.parent.mkdir(exist_ok=True)
+                    sealed.place(pending, folder)
         except OSError as error:
             raise StoreError(f"cannot write {folder}: {error}") from error
         return folder
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no other process change what there is in the store."""
+        with sealed.locked(self.root) if self.root.is_dir() else contextlib.nullcontext():
+            yield
 
     def _installed(self) -> list[str]:
         if self.root.exists() and not self.root.is_dir():
