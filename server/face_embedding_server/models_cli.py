@@ -22,6 +22,8 @@ from face_embedding_server import models_facts, settings
 from face_embedding_server.faces import FaceReader
 from face_embedding_server.parity import read_faces
 
+_DAY_S = 24 * 3600
+
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add the commands below `models`."""
@@ -100,8 +102,8 @@ def _add_source_options(command: argparse.ArgumentParser, unverified: str) -> No
 
 
 def _seconds(text: str) -> float:
-    if (value := float(text)) <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    if not 0 < (value := float(text)) <= _DAY_S:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {_DAY_S}, a day")
     return value
 
 
