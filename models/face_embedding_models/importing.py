@@ -140,6 +140,8 @@ def install(
 
 def is_installed(store: Store, known: AnyManifest) -> bool:
     """Tell whether the weights of a manifest are in use already, proven and undamaged."""
+    if not store.has(known.name):
+        return False
     try:
         if isinstance(known, DetectorManifest):
             there = store.get_detector(known.name)
