@@ -6,6 +6,7 @@ folder that it is written in is locked meanwhile, which tells it from what a kil
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -67,9 +68,16 @@ def place(source: Path, target: Path) -> None:
     """Move a folder into place; a folder that is there moves aside first and is removed."""
     source.chmod(0o755)
     with pending_folder(target.parent) as aside:
-        with contextlib.suppress(FileNotFoundError):
-            target.rename(aside / target.name)
-        source.rename(target)
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                target.rename(Path(tempfile.mkdtemp(dir=aside)) / target.name)
+            try:
+                source.rename(target)
+                break
+            except OSError as error:
+                # Another process may have placed its own meanwhile.
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
         _flush(target.parent)
 
 

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,21 @@ def test_replacement(folder: Path) -> None:
     sealed.write(folder, put("second"), {})
     left = [path.name for path in folder.parent.iterdir()]
     assert (sealed.read_file(folder, "a.txt"), left) == (b"second", ["sealed"])
+
+
+def test_replacements_at_once(folder: Path) -> None:
+    """Of several that replace a folder at the same time, the last one is there, whole."""
+    gate = threading.Barrier(4)
+
+    def replace(number: int) -> None:
+        for _ in range(20):
+            gate.wait()
+            sealed.write(folder, put(str(number)), {})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(replace, range(4)))
+    assert sealed.read_file(folder, "a.txt").decode() in "0123"
+    assert [path.name for path in folder.parent.iterdir()] == ["sealed"]
 
 
 WRITER = """
