@@ -61,6 +61,17 @@ def corrupt() -> bytes:
     return good[:start] + b"\xff" * 20 + good[start + 20 :]
 
 
+def damaged_lzma() -> bytes:
+    """Return an archive packed by LZMA, whose packed bytes were changed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
+        for name, data in FILES.items():
+            archive.writestr(name, data)
+    good = buffer.getvalue()
+    start = good.index(b"model-0000.params") + 17 + 9
+    return good[:start] + bytes([255]) * 20 + good[start + 20 :]
+
+
 GOOD = zipped(*FILES.items())
 
 
@@ -205,6 +216,7 @@ UNSAFE: dict[str, tuple[bytes, str]] = {
     "cut": (GOOD[:-30], "is not a readable zip archive: "),
     "corrupt": (corrupt(), "is not a readable zip archive: "),
     "crc": (GOOD.replace(struct.pack("<I", zlib.crc32(PARAMS)), b"\0" * 4), "Bad CRC-32"),
+    "lzma": (damaged_lzma(), "is not a readable zip archive: "),
     "nothing": (b"", "is not a readable zip archive: "),
 }
 

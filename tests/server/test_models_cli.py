@@ -27,7 +27,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def test_list(run: Any) -> None:
-    """`list` names every model, and what the store has."""
+    """`list` names every model and detector, and what the store has."""
     run("synthesize", MOBILE)
     rows = {row["name"]: row for row in json.loads(run("list", "--json")[1])}
     assert rows.keys() == {*manifest.names(), *manifest.detector_names()}
