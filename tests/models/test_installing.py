@@ -292,7 +292,7 @@ def test_failed_preparation(store: Store, hosts: Hosts) -> None:
 def test_two_at_once(store: Store, hosts: Hosts) -> None:
     """Two installs of the same model at the same time both succeed, and the store is whole."""
     known = with_archive(hosts.url("/m.zip", Answer(ARCHIVE)))
-    gate = threading.Barrier(4)
+    gate = threading.Barrier(4, timeout=10)
     done = []
 
     def run() -> None:

@@ -52,7 +52,7 @@ def test_replacement(folder: Path) -> None:
 
 def test_replacements_at_once(folder: Path) -> None:
     """Of several that replace a folder at the same time, the last one is there, whole."""
-    gate = threading.Barrier(4)
+    gate = threading.Barrier(4, timeout=10)
 
     def replace(number: int) -> None:
         for _ in range(20):
