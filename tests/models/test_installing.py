@@ -72,11 +72,12 @@ def with_files(params: tuple[str, ...], symbol: tuple[str, ...], **changes: Any)
     )
 
 
-def test_archive(store: Store, hosts: Hosts) -> None:
-    """An archive with the digest of the manifest is installed as published."""
+def test_archive(store: Store, hosts: Hosts, own_cache: Path) -> None:
+    """An archive with the digest of the manifest is published, and nothing is left beside it."""
     weights = install(store, with_archive(hosts.url("/m.zip", Answer(ARCHIVE))))
     assert (weights.origin, weights.source) == ("published", "model.zip")
     assert store.get(MOBILE).read_checkpoint_files() == (SYMBOL, PARAMS)
+    assert list(own_cache.iterdir()) == []
 
 
 def test_published_archive(store: Store, hosts: Hosts, test_data: Path) -> None:
@@ -92,12 +93,6 @@ def test_proof(store: Store, hosts: Hosts, proof: str) -> None:
     """What the digest proves is what the weights are called."""
     url = hosts.url("/m.zip", Answer(ARCHIVE))
     assert install(store, with_archive(url, proof=proof)).origin == proof
-
-
-def test_nothing_left_over(store: Store, hosts: Hosts, own_cache: Path) -> None:
-    """Nothing is left of the download once the weights are in the store."""
-    install(store, with_archive(hosts.url("/m.zip", Answer(ARCHIVE))))
-    assert list(own_cache.iterdir()) == []
 
 
 BAD: dict[str, tuple[Answer, str]] = {
@@ -139,8 +134,8 @@ def test_first_address(store: Store, hosts: Hosts) -> None:
 def test_each_failure(store: Store, hosts: Hosts) -> None:
     """All addresses are told with what happened, in the order in which they were tried."""
     urls = hosts.url("/1.zip"), hosts.url("/2.zip", Answer(status=503)), hosts.url("/3.zip?k=1")
-    lines = fail(store, with_archive(*urls)).splitlines()[1:4]
-    told = [line.split(" could not be downloaded: it answered ") for line in lines]
+    text = fail(store, with_archive(*urls))
+    told = [line.split(" could not be downloaded: it answered ") for line in text.splitlines()[1:4]]
     shown = [hosts.url(path) for path in ("/1.zip", "/2.zip", "/3.zip")]
     reasons = ["404 Not Found", "503 Service Unavailable", "404 Not Found"]
     assert told == [[f"  {url}", why] for url, why in zip(shown, reasons, strict=True)]
