@@ -2,6 +2,7 @@
 
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -288,17 +289,12 @@ def test_two_at_once(store: Store, hosts: Hosts) -> None:
     """Two installs of the same model at the same time both succeed, and the store is whole."""
     known = with_archive(hosts.url("/m.zip", Answer(ARCHIVE)))
     gate = threading.Barrier(4, timeout=10)
-    done = []
 
-    def run() -> None:
+    def run(_: int) -> str:
         gate.wait()
-        done.append(install(store, known).origin)
+        return install(store, known).origin
 
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert done == ["published"] * 4
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, range(4))) == ["published"] * 4
     assert store.get(MOBILE).read_checkpoint_files() == (SYMBOL, PARAMS)
     assert not list(store.root.rglob(".pending*"))
