@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+_IR_VERSION_OF_WEIGHTS_ALONE = 4
 _HALF, _FULL = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
 
 
@@ -20,6 +21,7 @@ def at_f32(data: bytes) -> bytes:
     for graph in _graphs(model.graph):
         _widen(graph)
         _drop_spatial(graph)
+    _fix_weights(model)
     _shape_slopes(model)
     return model.SerializeToString()
 
@@ -62,6 +64,18 @@ def _drop_spatial(graph: onnx.GraphProto) -> None:
             for attribute in list(node.attribute):
                 if attribute.name == "spatial" and attribute.i == 0:
                     node.attribute.remove(attribute)
+
+
+def _fix_weights(model: onnx.ModelProto) -> None:
+    """Take weights out of the inputs, where files before IR version 4 had to list them too.
+
+    As inputs they have a shape of their own, which has to be that of the weights.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, _IR_VERSION_OF_WEIGHTS_ALONE)
 
 
 def _shape_slopes(model: onnx.ModelProto) -> None:
