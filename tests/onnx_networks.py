@@ -57,9 +57,7 @@ def as_onnx(checkpoint: Checkpoint, known: Manifest, form: Form | None = None) -
     return as_model(checkpoint, known, form).SerializeToString()
 
 
-def as_model(
-    checkpoint: Checkpoint, known: Manifest, form: Form | None = None
-) -> onnx.ModelProto:
+def as_model(checkpoint: Checkpoint, known: Manifest, form: Form | None = None) -> onnx.ModelProto:
     """Do the same, and return it as it can be changed."""
     form = form or Form()
     writer = _Writer(checkpoint, form)

@@ -3,7 +3,7 @@
 Source: https://github.com/onnx/onnx/blob/main/docs/IR.md
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import onnx
@@ -14,6 +14,8 @@ from face_embedding_models.manifest import Input, Output
 
 # Twice as much, as float16 becomes float, still fits into a message of protobuf.
 MAX_FILE_BYTES = 1_000_000_000
+# Both stand for ONNX's own operators.
+_ONNX_DOMAINS = ("", "ai.onnx")
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 
 
@@ -32,10 +34,44 @@ def read(path: Path) -> onnx.GraphProto:
         raise ConversionError("the file is no ONNX, or a damaged one") from error
     if not model.graph.node:
         raise ConversionError("the file is no ONNX: it holds no graph with operators")
-    if not model.opset_import:
-        raise ConversionError("the file is no ONNX: it names no version of the operators")
-    _refuse_external_data(model.graph)
+    _check_opset(model)
+    _refuse_external_data(model)
+    _check_edges(model.graph)
     return model.graph
+
+
+def _check_opset(model: onnx.ModelProto) -> None:
+    versions = [each.version for each in model.opset_import if each.domain in _ONNX_DOMAINS]
+    if not versions:
+        raise ConversionError("the file is no ONNX: it names no version of the operators")
+    newest = onnx.defs.onnx_opset_version()
+    if not 1 <= versions[0] <= newest:
+        raise ConversionError(
+            f"the file is of opset {versions[0]}; those from 1 to {newest} are known, so export "
+            f"the network with one of them"
+        )
+
+
+def _check_edges(graph: onnx.GraphProto) -> None:
+    """Check that each operator takes what comes before it, and gives something new."""
+    inputs = {value.name for value in graph.input}
+    known = inputs | {tensor.name for tensor in graph.initializer}
+    known |= {sparse.values.name for sparse in graph.sparse_initializer}
+    computed: set[str] = set()
+    for node in graph.node:
+        where = f"{node.op_type} '{node.name or ', '.join(node.output):.60}'"
+        # An empty name stands for what is left out.
+        for name in filter(None, node.input):
+            if name not in known:
+                raise ConversionError(f"{where} takes '{name:.60}', which nothing before it gives")
+        given = set(filter(None, node.output))
+        if again := given & (computed | inputs):
+            raise ConversionError(f"{where} gives '{min(again):.60}', which is there already")
+        computed |= given
+        known |= given
+    for value in graph.output:
+        if value.name not in known:
+            raise ConversionError(f"no operator gives the output '{value.name:.60}'")
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -43,17 +79,22 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
-    for node in graph.node:
+    yield from _tensors_of_nodes(graph.node)
+
+
+def _tensors_of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
         for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
             for inner in (attribute.g, *attribute.graphs):
                 yield from _tensors(inner)
 
 
-def _refuse_external_data(graph: onnx.GraphProto) -> None:
-    for tensor in _tensors(graph):
+def _refuse_external_data(model: onnx.ModelProto) -> None:
+    functions = (node for function in model.functions for node in function.node)
+    for tensor in (*_tensors(model.graph), *_tensors_of_nodes(functions)):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise ConversionError(
                 f"the values of '{tensor.name}' are in another file (external data), which is not "
@@ -80,7 +121,8 @@ def input_of(graph: onnx.GraphProto, expected: Input) -> str:
         )
     tensor = value.type.tensor_type
     if tensor.elem_type not in _FLOATS:
-        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        known = {number: name for name, number in onnx.TensorProto.DataType.items()}
+        kind = known.get(tensor.elem_type, str(tensor.elem_type)).lower()
         raise ConversionError(f"the input '{name}' is of the type {kind}, not float or float16")
     shape = [side.dim_value or -1 for side in tensor.shape.dim]
     wanted = (1, 3, expected.height, expected.width)
