@@ -9,6 +9,7 @@ Run as a program it converts one file, under limits; see `sandbox`.
 """
 
 import io
+import re
 from pathlib import Path
 
 import openvino as ov
@@ -19,7 +20,12 @@ from face_embedding_models.errors import ConversionError, UnsupportedOperatorErr
 from face_embedding_models.manifest import Manifest
 
 INPUT_NAME = "data"
-_UNSUPPORTED = "OpenVINO does not support the following ONNX operations:"
+# As OpenVINO says it, since 2026 and before.
+_UNSUPPORTED = re.compile(
+    r"(?:No conversion rule found for operations|"
+    r"OpenVINO does not support the following ONNX operations):\s*(.+)"
+)
+_FAILED = "-- Conversion is failed for: "
 
 
 def convert(path: Path, manifest: Manifest) -> ov.Model:
@@ -49,13 +55,11 @@ def _read_by_openvino(data: bytes) -> ov.Model:
     try:
         return ov.Core().read_model(io.BytesIO(data))
     except RuntimeError as error:
-        text = str(error)
-        if _UNSUPPORTED in text:
-            names = text.partition(_UNSUPPORTED)[2].strip().splitlines()[0]
+        if unsupported := _UNSUPPORTED.search(str(error)):
             raise UnsupportedOperatorError(
-                f"OpenVINO does not have the operators {names:.200}"
+                f"OpenVINO does not have the operators {unsupported[1].strip():.200}"
             ) from error
-        raise ConversionError(f"OpenVINO cannot read the network: {_short(error)}") from error
+        raise ConversionError(f"OpenVINO cannot read the network: {reason_of(error)}") from error
 
 
 def _source_of(network: ov.Model, name: str) -> ov.Output:
@@ -63,7 +67,7 @@ def _source_of(network: ov.Model, name: str) -> ov.Output:
     try:
         return network.output(name).node.input_value(0)
     except RuntimeError as error:
-        raise ConversionError(f"OpenVINO loses the output '{name}': {_short(error)}") from error
+        raise ConversionError(f"OpenVINO loses the output '{name}': {reason_of(error)}") from error
 
 
 def _set_batch(network: ov.Model, name: str, manifest: Manifest) -> None:
@@ -77,15 +81,21 @@ def _set_batch(network: ov.Model, name: str, manifest: Manifest) -> None:
             if batch == 1:
                 raise ConversionError(
                     f"the network does not take one face, [1, 3, {face[1]}, {face[2]}]: "
-                    f"{_short(error)}"
+                    f"{reason_of(error)}"
                 ) from error
             continue
+        kind = network.output(0).get_element_type()
+        if not kind.is_real():
+            raise ConversionError(
+                f"the output '{network.output(0).any_name}' is of the type {kind.to_string()}, "
+                f"not float"
+            )
         shape = network.output(0).get_partial_shape()
         if shape == ov.PartialShape([batch, manifest.output.size]):
             return
         shapes.append(shape)
     raise ConversionError(
-        f"the output '{network.output(0).any_name}' has the shape {shapes[-1]}; the manifest says "
+        f"the output '{network.output(0).any_name}' has the shape {shapes[0]}; the manifest says "
         f"[?,{manifest.output.size}]"
     )
 
@@ -112,7 +122,10 @@ def _with_bgr_input(network: ov.Model, manifest: Manifest) -> ov.Model:
     return network
 
 
-def _short(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return the end of an error of OpenVINO, where its reason stands."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 2 and lines[-1].startswith(_FAILED):
+        # A summary, with the operators, behind what went wrong with them.
+        return f"{lines[-1].removeprefix(_FAILED):.100}: {lines[-3]:.300}"
     return lines[-1][:300] if lines else type(error).__name__
