@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 import openvino as ov
+from openvino._offline_transformations import apply_moc_transformations
 from openvino.preprocess import PrePostProcessor
 
 from face_embedding_models import onnx_form, onnx_graph
@@ -115,6 +116,9 @@ def _with_bgr_input(network: ov.Model, manifest: Manifest) -> ov.Model:
         steps.scale(given.scale)
     processor.output().tensor().set_element_type(ov.Type.f32)
     network = processor.build()
+    # What OpenVINO's own converter does too. NNCF quantizes filters as they are in the IR, so that
+    # a normalisation has to be in them by then: int8 kept a cosine of 0.955 else, and 0.996 so.
+    apply_moc_transformations(network, cf=True)
     network.input().get_node().set_friendly_name(INPUT_NAME)
     network.input().set_names({INPUT_NAME})
     network.output().set_names({manifest.output.ir_name})
