@@ -102,6 +102,12 @@ def test_computes_in_f32(converted: Converted) -> None:
     assert {kind for kind in types if kind.is_real()} == {ov.Type.f32}
 
 
+def test_normalisations_are_in_the_filters(converted: Converted) -> None:
+    """Nothing is left of the normalisations but filters and sums, as int8 needs it."""
+    kinds = {node.get_type_name() for node in converted.network.get_ops()}
+    assert not kinds & {"BatchNormInference", "Divide", "Concat", "Gather"}
+
+
 @pytest.mark.parametrize("batch", ["N", 1])
 def test_several_faces_at_once(
     batch: str, trained: Checkpoint, golden: Golden, tmp_path: Path
