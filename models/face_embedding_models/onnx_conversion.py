@@ -60,7 +60,7 @@ def _read_by_openvino(data: bytes) -> ov.Model:
             raise UnsupportedOperatorError(
                 f"OpenVINO does not have the operators {unsupported[1].strip():.200}"
             ) from error
-        raise ConversionError(f"OpenVINO cannot read the network: {reason_of(error)}") from error
+        raise ConversionError(f"OpenVINO cannot read the network: {_reason_of(error)}") from error
 
 
 def _source_of(network: ov.Model, name: str) -> ov.Output:
@@ -68,7 +68,7 @@ def _source_of(network: ov.Model, name: str) -> ov.Output:
     try:
         return network.output(name).node.input_value(0)
     except RuntimeError as error:
-        raise ConversionError(f"OpenVINO loses the output '{name}': {reason_of(error)}") from error
+        raise ConversionError(f"OpenVINO loses the output '{name}': {_reason_of(error)}") from error
 
 
 def _set_batch(network: ov.Model, name: str, manifest: Manifest) -> None:
@@ -82,7 +82,7 @@ def _set_batch(network: ov.Model, name: str, manifest: Manifest) -> None:
             if batch == 1:
                 raise ConversionError(
                     f"the network does not take one face, [1, 3, {face[1]}, {face[2]}]: "
-                    f"{reason_of(error)}"
+                    f"{_reason_of(error)}"
                 ) from error
             continue
         kind = network.output(0).get_element_type()
@@ -126,7 +126,7 @@ def _with_bgr_input(network: ov.Model, manifest: Manifest) -> ov.Model:
     return network
 
 
-def reason_of(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     """Return the end of an error of OpenVINO, where its reason stands."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 2 and lines[-1].startswith(_FAILED):

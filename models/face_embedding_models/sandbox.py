@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from face_embedding_models import manifest, onnx_conversion
+from face_embedding_models import manifest
 from face_embedding_models.errors import ConversionError, ModelError, UnsupportedOperatorError
 from face_embedding_models.manifest import Manifest
 from face_embedding_models.stored import IR_MODEL_FILE
@@ -90,26 +90,36 @@ def main(path: Path, folder: Path) -> int:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     known = manifest.from_json((folder / _MANIFEST_FILE).read_text("utf-8"))
     try:
+        # Here, as only who has ONNX files needs what reads them.
+        from face_embedding_models import onnx_conversion
+
         network = onnx_conversion.convert(path, known)
         _try_out(network, known)
         ov.save_model(network, folder / IR_MODEL_FILE, compress_to_fp16=False)
     except Exception as error:
         if isinstance(error, MemoryError) or "bad_alloc" in str(error):
             return _OUT_OF_MEMORY
-        text = str(error) if isinstance(error, ModelError) else _unforeseen(error)
-        (folder / _REFUSAL_FILE).write_text(f"{type(error).__name__} {text}", "utf-8")
+        (folder / _REFUSAL_FILE).write_text(f"{type(error).__name__} {_refusal(error)}", "utf-8")
         return _REFUSED
     return 0
+
+
+def _refusal(error: Exception) -> str:
+    if isinstance(error, ModelError):
+        return str(error)
+    if isinstance(error, ImportError):
+        return (
+            f"what reads ONNX files cannot be imported ({error}); install it with "
+            f"pip install 'face-embedding[server,onnx]'"
+        )
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"the file cannot be converted: {lines[-1]:.300}"
 
 
 def _try_out(network: ov.Model, known: Manifest) -> None:
     """Embed a face, as what a network computes may take all memory or time too."""
     compiled = ov.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     compiled(np.zeros((1, 3, known.input.height, known.input.width), np.float32))
-
-
-def _unforeseen(error: Exception) -> str:
-    return f"the file cannot be converted: {onnx_conversion.reason_of(error)}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """ONNX files that are refused: by what message, and with nothing left in the store."""
 
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -220,6 +221,28 @@ def test_memory_at_inference(take: Take, tmp_path: Path) -> None:
     assert "face-embedding-server: error: mine: converting it " in told
     assert "2048 MiB of memory; " in told
     assert not list((tmp_path / "store").rglob("*"))
+
+
+def test_without_onnx(
+    expect_refusal: Refuse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the package `onnx` is not installed, the error names the extra to install."""
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "onnx.py").write_text("raise ImportError('no onnx')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
+    message = (
+        "mine: what reads ONNX files cannot be imported (no onnx); install it with pip install "
+        "'face-embedding[server,onnx]'"
+    )
+    expect_refusal(message, WHOLE)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot be kept from it")
+def test_surroundings(take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is imported from the folder that the command is called in."""
+    (tmp_path / "onnx.py").write_text("raise ImportError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    assert take(WHOLE)[0] == 0
 
 
 def test_time(expect_refusal: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
