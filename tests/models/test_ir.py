@@ -8,11 +8,11 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from face_embedding_models import checkpoint, conversion, ir, manifest, synthesis
-from face_embedding_models.errors import StoreError
+from face_embedding_models import checkpoint, conversion, ir, manifest, params, synthesis
+from face_embedding_models.errors import ConversionError, StoreError
 from face_embedding_models.store import Store
 from face_embedding_models.stored import StoredModel
-from support import MOBILE, Golden
+from support import MOBILE, SYNTHETIC, Golden
 
 # Of raw values, whose root mean square is about 1; measured 4e-6.
 GOLDEN_TOLERANCE = 5e-5
@@ -44,6 +44,27 @@ def test_cost(request: pytest.FixtureRequest, fixture: str, mparams: float, gflo
     store: Store = request.getfixturevalue(fixture)
     cost = ir.cost(ir.read(store.get(store.names()[0])))
     assert (round(cost.mparams, 3), round(cost.gflops, 2)) == (mparams, gflops)
+
+
+@pytest.mark.parametrize(
+    ("bias", "message"),
+    [
+        (0, f"{MOBILE}: the embedding of drawn-0 is zero"),
+        (1, f"{MOBILE}: the embeddings of faces that have nothing in common are the same, with"),
+    ],
+    ids=["zero", "the same"],
+)
+def test_no_embeddings(bias: float, message: str, store: Store, tmp_path: Path) -> None:
+    """A checkpoint that gives every face the same is refused, and the store holds nothing."""
+    symbol_bytes, params_bytes = store.get(MOBILE).read_checkpoint_files()
+    arrays = params.parse(params_bytes)
+    arrays["arg:fc1_weight"] = np.zeros_like(arrays["arg:fc1_weight"])
+    arrays["arg:pre_fc1_bias"] = np.full_like(arrays["arg:pre_fc1_bias"], bias)
+    files = checkpoint.files(symbol_bytes, params.dump(arrays))
+    with pytest.raises(ConversionError) as raised:
+        Store(tmp_path).add(manifest.load(MOBILE), files, SYNTHETIC, ir.convert)
+    assert str(raised.value).startswith(message)
+    assert not list(tmp_path.iterdir())
 
 
 def test_input(store: Store) -> None:
