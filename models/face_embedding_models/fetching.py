@@ -6,31 +6,25 @@ waits in the user's cache, outside the store. The usual environment variables na
 `SSL_CERT_FILE`).
 """
 
-import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import re
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
 
-import platformdirs
 import requests
 import urllib3
 from tqdm import tqdm
 
 from face_embedding_models.errors import FetchError
+from face_embedding_models.partial_downloads import note_of, restart, size_of
 
 # Of a transfer that breaks off, less than this is lost.
 _CHUNK_BYTES = 1 << 14
 # Each has to bring something, or it is the last.
 _ATTEMPTS = 8
-_KEPT_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ def fetch(url: str, target: Path, max_bytes: int, timeouts: Timeouts) -> None:
 
     Args:
         url: the http(s) address.
-        target: the file to write, made by `partial`.
+        target: the file to write, made by `partial_downloads.partial`.
         max_bytes: the most that are taken; more is an error.
         timeouts: when to give up.
 
@@ -88,12 +82,12 @@ def fetch(url: str, target: Path, max_bytes: int, timeouts: Timeouts) -> None:
     """
     with _Session() as session:
         for _ in range(_ATTEMPTS):
-            before = _size(target)
+            before = size_of(target)
             try:
                 _receive(session, url, target, max_bytes, timeouts)
                 return
             except _BrokenOffError as error:
-                if _size(target) == before:
+                if size_of(target) == before:
                     raise FetchError(str(error)) from error
                 reason = error
             except _TooLargeError as error:
@@ -117,73 +111,6 @@ def shown(url: str) -> str:
 def name_of(url: str) -> str:
     """Return what the file at an address is called: the end of its path, or else its host."""
     return shown(url).rstrip("/").rpartition("/")[2]
-
-
-@contextlib.contextmanager
-def partial(url: str) -> Iterator[Path]:
-    """Give a file for the download of an address, with what is there of it from before.
-
-    It is nobody else's meanwhile, and gone afterwards, unless the download broke off.
-    """
-    shared = _cache_folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.part"
-    path, descriptor = _claim(shared)
-    keep = False
-    try:
-        yield path
-    except (FetchError, KeyboardInterrupt):
-        keep = path == shared and _size(path) > 0
-        raise
-    finally:
-        if not keep:
-            _discard(path)
-        os.close(descriptor)
-
-
-def _claim(shared: Path) -> tuple[Path, int]:
-    """Return a file for a download, and the descriptor whose closing unlocks it.
-
-    It is another one than the file asked for where that is somebody else's or cannot be made.
-    """
-    with contextlib.suppress(OSError):
-        shared.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(shared.parent)
-        if descriptor := _locked(shared):
-            return shared, descriptor
-    for folder in (shared.parent, None):
-        # Nobody may have a home there.
-        with contextlib.suppress(OSError):
-            descriptor, name = tempfile.mkstemp(
-                prefix="face-embedding-", suffix=".part", dir=folder
-            )
-            return Path(name), descriptor
-    raise FetchError(f"neither {shared.parent} nor a temporary folder can be written")
-
-
-def _locked(path: Path) -> int | None:
-    """Open and lock a file, and return its descriptor, or nothing if somebody else has it."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            return None
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
-        os.close(descriptor)  # It was discarded before it was locked.
-
-
-def restart(path: Path) -> None:
-    """Forget what there is of a download, so that the next attempt begins anew."""
-    os.truncate(path, 0)
-    _note(path).unlink(missing_ok=True)
-
-
-def _discard(path: Path) -> None:
-    # In this order, as notes alone would not be swept.
-    _note(path).unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
 
 
 def _receive(
@@ -267,8 +194,8 @@ def _chunks(response: requests.Response, timeouts: Timeouts) -> Iterator[bytes]:
 def _state(target: Path, url: str) -> tuple[int, str]:
     """Return how much there is of a file, and what tells that it is still the same file."""
     try:
-        note = json.loads(_note(target).read_text("utf-8"))
-        return (_size(target), note["validator"]) if note["url"] == url else (0, "")
+        note = json.loads(note_of(target).read_text("utf-8"))
+        return (size_of(target), note["validator"]) if note["url"] == url else (0, "")
     except (OSError, ValueError, KeyError, TypeError):
         return 0, ""
 
@@ -279,35 +206,14 @@ def _remember(target: Path, url: str, response: requests.Response) -> None:
     # Offsets are in what is sent.
     resumable = response.headers.get("Accept-Ranges") != "none" and not _is_encoded(response)
     if validator and resumable:
-        _note(target).write_text(json.dumps({"url": url, "validator": validator}), "utf-8")
+        note_of(target).write_text(json.dumps({"url": url, "validator": validator}), "utf-8")
     else:
-        _note(target).unlink(missing_ok=True)
+        note_of(target).unlink(missing_ok=True)
 
 
 def _validator(response: requests.Response) -> str:
     etag: str = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
-
-
-def _note(target: Path) -> Path:
-    return target.with_suffix(".json")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
-
-
-def _cache_folder() -> Path:
-    return platformdirs.user_cache_path("face-embedding") / "downloads"
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what nobody has come back for."""
-    for left in folder.glob("*.part"):
-        # Another process may be sweeping too.
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _KEPT_S:
-                _discard(left)
 
 
 def _reason(error: Exception, timeouts: Timeouts) -> str:

@@ -5,12 +5,13 @@ from: the archive, or the files that it would hold. Others are refused, or marke
 """
 
 import contextlib
+import dataclasses
 import datetime
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from face_embedding_models import fetching, proving, sealed
+from face_embedding_models import fetching, partial_downloads, proving, sealed
 from face_embedding_models.errors import FetchError, ImportRefusedError, LicenseError, StoreError
 from face_embedding_models.fetching import Timeouts
 from face_embedding_models.formats import PARTS
@@ -106,12 +107,21 @@ def install(
         ModelError: if they cannot be used.
     """
     terms = known.license
+    there = None if given else _installed(store, known)
+    if there and (there.provenance.acceptance or not terms.must_be_accepted):
+        tell(f"{known.name} is installed already")
+        return there
     if terms.must_be_accepted and not accept_license:
         raise LicenseError(
             f"the weights of {known.name} come with terms that have to be accepted: {terms.name}. "
             f"{terms.terms} Stated at {terms.stated_at or 'no address'}. If you accept them, add "
             f"--accept-license"
         )
+    if there:
+        # It was imported, which asks for nothing.
+        tell(f"{known.name} is installed already; its terms are accepted now")
+        accepted = dataclasses.replace(there.provenance, acceptance=_acceptance(terms))
+        return _put(store, known, _files_of(there, known), accepted, lambda _: None)
     ways = [[[source] for source in given]] if given else _ways(known)
     if not ways:
         raise ImportRefusedError(f"no address is known for {known.name}.\n{_by_hand(known)}")
@@ -138,22 +148,28 @@ def install(
     )
 
 
-def is_installed(store: Store, known: AnyManifest) -> bool:
-    """Tell whether the weights of a manifest are in use already, proven and undamaged."""
+def _installed(store: Store, known: AnyManifest) -> StoredWeights | None:
+    """Return the weights of a manifest that are in use already, if they are proven and whole."""
     if not store.has(known.name):
-        return False
+        return None
     try:
-        if isinstance(known, DetectorManifest):
-            there = store.get_detector(known.name)
-        else:
-            there = store.get(known.name)
-        for part in PARTS[known.format]:
-            sealed.read_file(there.checkpoint_folder, part.name)
+        there = (
+            store.get_detector(known.name)
+            if isinstance(known, DetectorManifest)
+            else store.get(known.name)
+        )
+        _files_of(there, known)
     except StoreError:
-        return False
+        return None
     # A user may have changed a manifest since.
     changed = isinstance(there, StoredModel) and there.manifest != known
-    return not changed and there.origin in ("published", "corroborated")
+    proven = there.provenance.origin in ("published", "corroborated")
+    return there if proven and not changed else None
+
+
+def _files_of(weights: StoredWeights, known: AnyManifest) -> dict[str, bytes]:
+    folder = weights.checkpoint_folder
+    return {part.name: sealed.read_file(folder, part.name) for part in PARTS[known.format]}
 
 
 def _put(
@@ -202,7 +218,7 @@ def _local_file(
         shown = fetching.shown(place)
         try:
             with contextlib.ExitStack() as attempt:
-                path = attempt.enter_context(fetching.partial(place))
+                path = attempt.enter_context(partial_downloads.partial(place))
                 expected = _download_of(known, place)
                 _fetch_verified(place, path, most, expected, timeouts)
                 stack.enter_context(attempt.pop_all())
@@ -224,13 +240,13 @@ def _fetch_verified(
         # An earlier attempt had all of it, and failed with another file.
         if not proving.difference(expected, path):
             return
-        fetching.restart(path)
+        partial_downloads.restart(path)
     fetching.fetch(url, path, limit, timeouts)
     if expected and verifiable and before and proving.difference(expected, path):
-        fetching.restart(path)
+        partial_downloads.restart(path)
         fetching.fetch(url, path, limit, timeouts)
     if expected and verifiable and (difference := proving.difference(expected, path)):
-        fetching.restart(path)
+        partial_downloads.restart(path)
         raise FetchError(difference)
 
 

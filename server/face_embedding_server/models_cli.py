@@ -136,18 +136,13 @@ def _show(options: argparse.Namespace) -> int:
 
 def _install(options: argparse.Namespace) -> int:
     store = _store_to_write(options)
-    known = _known(options, store)
-    if not options.sources and importing.is_installed(store, known):
-        _tell(f"{known.name} is installed already")
-        weights = models_facts.weights_in(store, known)
-    else:
-        weights = importing.install(
-            store,
-            known,
-            options.sources,
-            accept_license=options.accept_license,
-            **_source_options(options),
-        )
+    weights = importing.install(
+        store,
+        _known(options, store),
+        options.sources,
+        accept_license=options.accept_license,
+        **_source_options(options),
+    )
     return _put_to_use(store, weights, options)
 
 

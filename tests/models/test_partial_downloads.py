@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from face_embedding_models import fetching
+from face_embedding_models import fetching, partial_downloads
 from face_embedding_models.errors import FetchError, ImportRefusedError
 from face_embedding_models.fetching import Timeouts
 from hosts import Answer, Hosts
@@ -22,7 +22,7 @@ def files_in(folder: Path) -> list[str]:
 
 def break_off(url: str = URL, data: bytes = b"a part") -> Path:
     """Leave a part of a download."""
-    with pytest.raises(FetchError), fetching.partial(url) as path:  # noqa: PT012
+    with pytest.raises(FetchError), partial_downloads.partial(url) as path:  # noqa: PT012
         path.write_bytes(data)
         raise FetchError
     return path
@@ -30,7 +30,7 @@ def break_off(url: str = URL, data: bytes = b"a part") -> Path:
 
 def test_whole_download(own_cache: Path) -> None:
     """Nothing is left of a download that was used."""
-    with fetching.partial(URL) as path:
+    with partial_downloads.partial(URL) as path:
         path.write_bytes(b"whole")
     assert files_in(own_cache) == []
 
@@ -38,13 +38,13 @@ def test_whole_download(own_cache: Path) -> None:
 def test_broken_download() -> None:
     """A download that broke off is there for the next attempt."""
     break_off()
-    with fetching.partial(URL) as path:
+    with partial_downloads.partial(URL) as path:
         assert path.read_bytes() == b"a part"
 
 
 def test_interrupted_download() -> None:
     """So is one that somebody interrupted."""
-    with pytest.raises(KeyboardInterrupt), fetching.partial(URL) as path:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), partial_downloads.partial(URL) as path:  # noqa: PT012
         path.write_bytes(b"a part")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"a part"
@@ -52,7 +52,7 @@ def test_interrupted_download() -> None:
 
 def test_refused_download(own_cache: Path) -> None:
     """What was received, and then refused, is not kept."""
-    with pytest.raises(ImportRefusedError), fetching.partial(URL) as path:  # noqa: PT012
+    with pytest.raises(ImportRefusedError), partial_downloads.partial(URL) as path:  # noqa: PT012
         path.write_bytes(b"wrong")
         raise ImportRefusedError
     assert files_in(own_cache) == []
@@ -67,19 +67,19 @@ def test_nothing_received(own_cache: Path) -> None:
 def test_other_address() -> None:
     """What one address gave is not continued from another one."""
     break_off()
-    with fetching.partial(URL + "?v=2") as path:
+    with partial_downloads.partial(URL + "?v=2") as path:
         assert path.read_bytes() == b""
 
 
 def test_second_at_once() -> None:
     """Who downloads the same at the same time has a file of their own."""
-    with fetching.partial(URL) as first, fetching.partial(URL) as second:
+    with partial_downloads.partial(URL) as first, partial_downloads.partial(URL) as second:
         assert first != second
 
 
 def test_second_leaves_the_first_alone(own_cache: Path) -> None:
     """That file is gone afterwards, and the first one is not, though both break off."""
-    with fetching.partial(URL) as first:
+    with partial_downloads.partial(URL) as first:
         first.write_bytes(b"first")
         assert not break_off().exists()
         assert files_in(own_cache) == [first.name]
@@ -95,7 +95,7 @@ def test_discarded_before_it_was_locked(monkeypatch: pytest.MonkeyPatch) -> None
         flock(descriptor, how)
 
     monkeypatch.setattr(fcntl, "flock", discard_and_lock)
-    with fetching.partial(URL) as path:
+    with partial_downloads.partial(URL) as path:
         assert path.exists()
 
 
@@ -106,7 +106,7 @@ def test_no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str) -
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    with fetching.partial(URL) as path:
+    with partial_downloads.partial(URL) as path:
         assert path.parent == tmp_path / "temporary"
     assert files_in(tmp_path / "temporary") == []
 
@@ -117,7 +117,7 @@ def test_no_folder_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
     with pytest.raises(FetchError, match=r"neither .* nor .* can be written"):
-        fetching.partial(URL).__enter__()
+        partial_downloads.partial(URL).__enter__()
 
 
 def test_abandoned_download(own_cache: Path) -> None:
@@ -125,14 +125,14 @@ def test_abandoned_download(own_cache: Path) -> None:
     left = break_off()
     left.with_suffix(".json").touch()
     os.utime(left, (0, 0))
-    with fetching.partial(URL + "y"):
+    with partial_downloads.partial(URL + "y"):
         assert len(files_in(own_cache)) == 1
 
 
 def test_recent_download(own_cache: Path) -> None:
     """What was left within the last day stays."""
     left = break_off()
-    with fetching.partial(URL + "y"):
+    with partial_downloads.partial(URL + "y"):
         assert left.name in files_in(own_cache)
 
 
@@ -143,7 +143,7 @@ def test_files_of_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     os.utime(theirs, (0, 0))
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with fetching.partial(URL):
+    with partial_downloads.partial(URL):
         assert theirs.exists()
 
 

@@ -90,6 +90,15 @@ def test_acceptance(run: Any, hosts: Hosts, test_data: Path) -> None:
     assert shown["license_accepted_at"].startswith("20")
 
 
+def test_acceptance_after_an_import(run: Any, test_data: Path) -> None:
+    """Weights that were imported, which asks for nothing, are installed by accepting the terms."""
+    facts(run, "import", MOBILE, str(test_data / "models" / "model-y1.zip"))
+    refused, _, _ = run("install", MOBILE)
+    accepted = facts(run, "install", MOBILE, "--accept-license")
+    assert (refused, accepted["origin"]) == (2, "published")
+    assert "license_accepted_at" in facts(run, "show", MOBILE)
+
+
 def test_import_of_terms(run: Any) -> None:
     """An import tells the terms, and asks nothing."""
     _, out, err = run("import", MOBILE, "/nowhere")
