@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from face_embedding_models.checkpoint import PARAMS_FILE, SYMBOL_FILE
-
 Format = Literal["mxnet", "onnx"]
+SYMBOL_FILE = "model-symbol.json"
+PARAMS_FILE = "model-0000.params"
 ONNX_FILE = "model.onnx"
 
 

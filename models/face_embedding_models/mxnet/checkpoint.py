@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from face_embedding_models import params, symbol
 from face_embedding_models.errors import CheckpointError
-from face_embedding_models.symbol import VARIABLE, Symbol
-
-SYMBOL_FILE = "model-symbol.json"
-PARAMS_FILE = "model-0000.params"
+from face_embedding_models.formats import PARAMS_FILE, SYMBOL_FILE
+from face_embedding_models.mxnet import params, symbol
+from face_embedding_models.mxnet.symbol import VARIABLE, Symbol
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,19 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from face_embedding_models import conversion, sandbox, sealed
 from face_embedding_models.errors import ConversionError, StoreError
 from face_embedding_models.formats import ONNX_FILE, Format
 from face_embedding_models.manifest import Manifest
+from face_embedding_models.mxnet import conversion
+from face_embedding_models.onnx import sandbox
 from face_embedding_models.sample_faces import sample_faces
-from face_embedding_models.stored import GOLDEN_FILE, IR_MODEL_FILE, StoredModel
+from face_embedding_models.store import Store, sealed
+from face_embedding_models.store.stored import (
+    GOLDEN_FILE,
+    IR_MODEL_FILE,
+    Provenance,
+    StoredModel,
+)
 
 PRECISION = "f32"
 
@@ -70,7 +77,7 @@ def _golden_of(network: ov.Model, known: Manifest) -> Embeddings:
     """Return the embeddings of the sample faces, if they are any."""
     faces = sample_faces(known.input.width, known.input.height)
     try:
-        golden = embed(compile_for(network, ov.Type.f32), [face.pixels_bgr for face in faces])
+        golden = embed(compile_for(network, PRECISION), [face.pixels_bgr for face in faces])
     except RuntimeError as error:
         raise ConversionError(f"{known.name}: OpenVINO cannot run it: {error}") from error
     for face, embedding in zip(faces, golden, strict=True):
@@ -95,6 +102,25 @@ _CONVERTERS: dict[Format, Callable[[StoredModel], ov.Model]] = {
     "mxnet": _convert_checkpoint,
     "onnx": _convert_onnx,
 }
+
+
+def put_to_use(
+    store: Store, known: Manifest, files: Mapping[str, bytes], provenance: Provenance
+) -> StoredModel:
+    """Put weights into the store, convert them, and only then let servers see them.
+
+    Args:
+        store: where to.
+        known: the model's manifest.
+        files: the weights by the names of `formats.PARTS`.
+        provenance: where they come from.
+
+    Raises:
+        ModelError: if they are not the model's, or cannot be converted; the store is as it was.
+    """
+    added = store.add(known, files, provenance, convert)
+    store.use(added)
+    return added
 
 
 def save(
@@ -166,7 +192,7 @@ def _no_golden(model: StoredModel, reason: str) -> StoreError:
     return StoreError(f"{path} holds no golden embeddings: {reason}; convert the model again")
 
 
-def compile_for(network: ov.Model, hint: ov.Type) -> ov.CompiledModel:
+def compile_for(network: ov.Model, hint: str) -> ov.CompiledModel:
     """Compile an IR as it is, for the type that is asked of the engine."""
     return ov.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": hint})
 

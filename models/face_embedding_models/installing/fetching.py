@@ -19,7 +19,7 @@ import urllib3
 from tqdm import tqdm
 
 from face_embedding_models.errors import FetchError
-from face_embedding_models.partial_downloads import note_of, restart, size_of
+from face_embedding_models.installing.partial_downloads import note_of, restart, size_of
 
 # Of a transfer that breaks off, less than this is lost.
 _CHUNK_BYTES = 1 << 14

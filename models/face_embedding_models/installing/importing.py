@@ -7,22 +7,28 @@ from: the archive, or the files that it would hold. Others are refused, or marke
 import contextlib
 import dataclasses
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from face_embedding_models import fetching, partial_downloads, proving, sealed
 from face_embedding_models.errors import FetchError, ImportRefusedError, LicenseError, StoreError
-from face_embedding_models.fetching import Timeouts
 from face_embedding_models.formats import PARTS
-from face_embedding_models.manifest import AnyManifest, DetectorManifest, Download, License
-from face_embedding_models.sources import LocalFile
-from face_embedding_models.store import Store
-from face_embedding_models.stored import Acceptance, Provenance, StoredModel, StoredWeights
+from face_embedding_models.installing import fetching, partial_downloads, proving
+from face_embedding_models.installing.fetching import Timeouts
+from face_embedding_models.installing.sources import LocalFile
+from face_embedding_models.manifest import (
+    AnyManifest,
+    DetectorManifest,
+    Download,
+    License,
+    Manifest,
+)
+from face_embedding_models.store import Store, sealed
+from face_embedding_models.store.stored import Acceptance, Provenance, StoredModel, StoredWeights
 
 MAX_DOWNLOAD_BYTES = 1 << 30
 
-Prepare: TypeAlias = Callable[[StoredModel], object]
+Put: TypeAlias = Callable[[Store, Manifest, Mapping[str, bytes], Provenance], StoredModel]
 Tell: TypeAlias = Callable[[str], object]
 
 
@@ -33,7 +39,7 @@ def import_weights(
     *,
     allow_unverified: bool = False,
     timeouts: Timeouts | None = None,
-    prepare: Prepare = lambda _: None,
+    put: Put = Store.add,
     tell: Tell = lambda _: None,
 ) -> StoredWeights:
     """Put weights that somebody has into the store.
@@ -46,11 +52,11 @@ def import_weights(
         allow_unverified: take weights that are not proven to be the ones of the manifest. They are
             marked as unverified wherever the model is described.
         timeouts: when to give up on an address.
-        prepare: see `Store.add`.
+        put: puts a model's weights into the store, and to use where it is `ir.put_to_use`.
         tell: is told what a person may want to know, in sentences.
 
     Returns:
-        The weights, in the store but not in use yet; a detector is in use.
+        The weights in the store.
 
     Raises:
         ImportRefusedError: if a source cannot be read, is unsafe, or is not the one of the
@@ -71,7 +77,7 @@ def import_weights(
             f"--allow-unverified; the model is then marked as unverified"
         )
     provenance = Provenance(verdict.origin, _source_of(files))
-    return _put(store, known, found, provenance, prepare)
+    return _put(store, known, found, provenance, put)
 
 
 def install(
@@ -82,7 +88,7 @@ def install(
     accept_license: bool = False,
     allow_unverified: bool = False,
     timeouts: Timeouts | None = None,
-    prepare: Prepare = lambda _: None,
+    put: Put = Store.add,
     tell: Tell = lambda _: None,
 ) -> StoredWeights:
     """Fetch weights from where their manifest says that they are, and put them into the store.
@@ -95,11 +101,11 @@ def install(
         allow_unverified: take weights for which the manifest has no digest. Those that differ from
             a digest are always refused.
         timeouts: when to give up on an address.
-        prepare: see `Store.add`.
+        put: puts a model's weights into the store, and to use where it is `ir.put_to_use`.
         tell: is told what a person may want to know, in sentences.
 
     Returns:
-        The weights, in the store but not in use yet; a detector is in use.
+        The weights in the store.
 
     Raises:
         LicenseError: if the terms have to be accepted, and are not.
@@ -121,7 +127,7 @@ def install(
         # It was imported, which asks for nothing.
         tell(f"{known.name} is installed already; its terms are accepted now")
         accepted = dataclasses.replace(there.provenance, acceptance=_acceptance(terms))
-        return _put(store, known, _files_of(there, known), accepted, lambda _: None)
+        return _put(store, known, _files_of(there, known), accepted, Store.add)
     ways = [[[source] for source in given]] if given else _ways(known)
     if not ways:
         raise ImportRefusedError(f"no address is known for {known.name}.\n{_by_hand(known)}")
@@ -141,7 +147,7 @@ def install(
             failures.append(f"{proving.shown_of(files)}: {verdict.difference}{advice}")
             continue
         provenance = Provenance(verdict.origin, _source_of(files), _acceptance(known.license))
-        return _put(store, known, found, provenance, prepare)
+        return _put(store, known, found, provenance, put)
     listed = "".join(f"\n  {line}" for failure in failures for line in failure.splitlines())
     raise ImportRefusedError(
         f"{known.name} was not installed, and the store is as it was:{listed}\n{_by_hand(known)}"
@@ -177,11 +183,11 @@ def _put(
     known: AnyManifest,
     found: dict[str, bytes],
     provenance: Provenance,
-    prepare: Prepare,
+    put: Put,
 ) -> StoredWeights:
     if isinstance(known, DetectorManifest):
         return store.add_detector(known, found, provenance)
-    return store.add(known, found, provenance, prepare)
+    return put(store, known, found, provenance)
 
 
 def _ways(known: AnyManifest) -> list[list[list[str]]]:

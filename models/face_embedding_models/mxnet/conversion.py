@@ -12,12 +12,12 @@ import numpy as np
 import openvino as ov
 import openvino.opset13 as ops
 
-from face_embedding_models.attributes import Attributes
-from face_embedding_models.checkpoint import Checkpoint
 from face_embedding_models.errors import ConversionError, ModelError, UnsupportedOperatorError
 from face_embedding_models.manifest import Manifest
-from face_embedding_models.operators import CONVERTERS, Operation, Value, constant
-from face_embedding_models.symbol import VARIABLE, Node
+from face_embedding_models.mxnet.attributes import Attributes
+from face_embedding_models.mxnet.checkpoint import Checkpoint
+from face_embedding_models.mxnet.operators import CONVERTERS, Operation, Value, constant
+from face_embedding_models.mxnet.symbol import VARIABLE, Node
 
 
 def convert(checkpoint: Checkpoint, manifest: Manifest) -> ov.Model:

@@ -18,7 +18,6 @@ import openvino as ov
 from face_embedding_models import manifest
 from face_embedding_models.errors import ConversionError, ModelError, UnsupportedOperatorError
 from face_embedding_models.manifest import Manifest
-from face_embedding_models.stored import IR_MODEL_FILE
 
 # Measured with OpenVINO 2026.4 and two processors: 0.2 GiB for a file of 4 MB, and beyond that 6
 # times the size of a float file (1.6 GiB for 261 MB), or 12 times that of a float16 one (1.5 GiB
@@ -26,6 +25,7 @@ from face_embedding_models.stored import IR_MODEL_FILE
 BASE_BYTES = 2 << 30
 BYTES_PER_BYTE = 16
 TIME_LIMIT_S = 300
+_NETWORK_FILE = "network.xml"
 _MANIFEST_FILE = "manifest.json"
 _REFUSAL_FILE = "refusal"
 _REFUSED, _OUT_OF_MEMORY = 3, 4
@@ -71,7 +71,7 @@ def convert(path: Path, known: Manifest, folder: Path) -> ov.Model:
             f"{known.name}: converting it ended with {_ending(done.returncode)}, at a limit of "
             f"{_memory_limit(path) >> 20} MiB of memory; the file is damaged, or needs more"
         )
-    return ov.Core().read_model(folder / IR_MODEL_FILE)
+    return ov.Core().read_model(folder / _NETWORK_FILE)
 
 
 def _ending(status: int) -> str:
@@ -91,11 +91,11 @@ def main(path: Path, folder: Path) -> int:
     known = manifest.from_json((folder / _MANIFEST_FILE).read_text("utf-8"))
     try:
         # Here, as only who has ONNX files needs what reads them.
-        from face_embedding_models import onnx_conversion
+        from face_embedding_models.onnx import conversion
 
-        network = onnx_conversion.convert(path, known)
+        network = conversion.convert(path, known)
         _try_out(network, known)
-        ov.save_model(network, folder / IR_MODEL_FILE, compress_to_fp16=False)
+        ov.save_model(network, folder / _NETWORK_FILE, compress_to_fp16=False)
     except Exception as error:
         if isinstance(error, MemoryError) or "bad_alloc" in str(error):
             return _OUT_OF_MEMORY

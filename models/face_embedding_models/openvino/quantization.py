@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from face_embedding_models import drift, ir
-from face_embedding_models.drift import Drift
 from face_embedding_models.errors import QuantizationError
-from face_embedding_models.stored import StoredModel
+from face_embedding_models.openvino import drift, ir
+from face_embedding_models.openvino.drift import Drift
+from face_embedding_models.store.stored import StoredModel
 
 PRECISION = "int8"
 # Fewer give scales that fit these faces and no others.

@@ -16,9 +16,9 @@ import openvino as ov
 from openvino._offline_transformations import apply_moc_transformations
 from openvino.preprocess import PrePostProcessor
 
-from face_embedding_models import onnx_form, onnx_graph
 from face_embedding_models.errors import ConversionError, UnsupportedOperatorError
 from face_embedding_models.manifest import Manifest
+from face_embedding_models.onnx import form, graph
 
 INPUT_NAME = "data"
 # As OpenVINO says it, since 2026 and before.
@@ -43,10 +43,10 @@ def convert(path: Path, manifest: Manifest) -> ov.Model:
         UnsupportedOperatorError: for an operator that OpenVINO does not have; the message names it.
         ConversionError: if the file is no ONNX, or the network is not what the manifest describes.
     """
-    graph = onnx_graph.read(path)
-    fed = onnx_graph.input_of(graph, manifest.input)
-    given = onnx_graph.output_of(graph, manifest.output)
-    network = _read_by_openvino(onnx_form.at_f32(path.read_bytes()))
+    read = graph.read(path)
+    fed = graph.input_of(read, manifest.input)
+    given = graph.output_of(read, manifest.output)
+    network = _read_by_openvino(form.at_f32(path.read_bytes()))
     network = ov.Model([_source_of(network, given)], network.get_parameters(), manifest.name)
     _set_batch(network, fed, manifest)
     return _with_bgr_input(network, manifest)

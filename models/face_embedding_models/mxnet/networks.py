@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from face_embedding_models.errors import ModelError
 from face_embedding_models.manifest import Manifest
 from face_embedding_models.manifest import Network as Described
-from face_embedding_models.symbol import VARIABLE, Node, Symbol
+from face_embedding_models.mxnet.symbol import VARIABLE, Node, Symbol
 
 _STAGE_FILTERS = (64, 128, 256, 512)
 _EPS = "2e-05"

@@ -14,10 +14,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from face_embedding_models import checkpoint, networks, params, symbol
 from face_embedding_models.manifest import Manifest
-from face_embedding_models.networks import Network, Parameter
-from face_embedding_models.symbol import VARIABLE, Node
+from face_embedding_models.mxnet import checkpoint, networks, params, symbol
+from face_embedding_models.mxnet.networks import Network, Parameter
+from face_embedding_models.mxnet.symbol import VARIABLE, Node
 
 Array = NDArray[np.float64]
 

@@ -7,11 +7,13 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from face_embedding_models import checkpoint, manifest, sealed
-from face_embedding_models.checkpoint import PARAMS_FILE, SYMBOL_FILE, Checkpoint
+from face_embedding_models import manifest
 from face_embedding_models.errors import StoreError
-from face_embedding_models.formats import ONNX_FILE
+from face_embedding_models.formats import ONNX_FILE, PARAMS_FILE, SYMBOL_FILE
 from face_embedding_models.manifest import Manifest
+from face_embedding_models.mxnet import checkpoint
+from face_embedding_models.mxnet.checkpoint import Checkpoint
+from face_embedding_models.store import sealed
 
 Origin = Literal["published", "corroborated", "unverified", "synthetic"]
 

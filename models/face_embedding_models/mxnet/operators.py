@@ -15,8 +15,8 @@ import openvino as ov
 import openvino.opset13 as ops
 from numpy.typing import NDArray
 
-from face_embedding_models.attributes import Attributes
 from face_embedding_models.errors import ConversionError, UnsupportedOperatorError
+from face_embedding_models.mxnet.attributes import Attributes
 
 Array = NDArray[np.float64]
 CHANNEL_AXIS = 1  # NCHW

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from face_embedding_models import sealed, sources
 from face_embedding_models.errors import ImportRefusedError
 from face_embedding_models.formats import PARTS
+from face_embedding_models.installing import sources
+from face_embedding_models.installing.sources import LocalFile
 from face_embedding_models.manifest import AnyManifest, Download
-from face_embedding_models.sources import LocalFile
-from face_embedding_models.stored import Origin
+from face_embedding_models.store import sealed
+from face_embedding_models.store.stored import Origin
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from face_embedding_models import ir, sealed
 from face_embedding_models.errors import DriftError, StoreError
-from face_embedding_models.precision import PRECISIONS, REFERENCE, effective
-from face_embedding_models.stored import StoredModel
-
-DEFAULT_THRESHOLD = 0.4
+from face_embedding_models.openvino import ir
+from face_embedding_models.openvino.precision import PRECISIONS, REFERENCE, effective
+from face_embedding_models.store import sealed
+from face_embedding_models.store.stored import StoredModel
 
 Face = NDArray[np.uint8]
 Embeddings = NDArray[np.float64]

@@ -22,11 +22,13 @@ from pathlib import Path
 
 import platformdirs
 
-from face_embedding_models import checkpoint, formats, manifest, sealed, stored
-from face_embedding_models.checkpoint import PARAMS_FILE, SYMBOL_FILE
+from face_embedding_models import formats, manifest
 from face_embedding_models.errors import StoreError, UnknownModelError
+from face_embedding_models.formats import PARAMS_FILE, SYMBOL_FILE
 from face_embedding_models.manifest import DetectorManifest, Manifest, Package
-from face_embedding_models.stored import (
+from face_embedding_models.mxnet import checkpoint
+from face_embedding_models.store import sealed, stored
+from face_embedding_models.store.stored import (
     CHECKPOINT_FOLDER,
     MANIFEST_FILE,
     VERSION_DIGITS,

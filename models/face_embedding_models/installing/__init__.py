@@ -1,0 +1,1 @@
+"""From addresses and files to proven weights in the store."""

@@ -1,0 +1,1 @@
+"""MXNet checkpoints: reading and writing them, and a front end for OpenVINO."""
