@@ -164,7 +164,7 @@ class AsyncFaceEmbeddingClient:
             call = next(operation)
             while True:
                 try:
-                    response = await self._call(call.method, call.request)
+                    response = await self.call(call.method, call.request)
                 except FaceEmbeddingError as error:
                     call = operation.throw(error)
                 else:
@@ -173,7 +173,7 @@ class AsyncFaceEmbeddingClient:
             result: T = end.value
             return result
 
-    async def _call(self, method: str, request: Any) -> Any:
+    async def call(self, method: str, request: Any) -> Any:
         """Make one unary call of the contract."""
         try:
             return await self._methods[method](

@@ -207,7 +207,7 @@ class FaceEmbeddingClient:
             call = next(operation)
             while True:
                 try:
-                    response = self._call(call.method, call.request)
+                    response = self.call(call.method, call.request)
                 except FaceEmbeddingError as error:
                     call = operation.throw(error)
                 else:
@@ -216,8 +216,13 @@ class FaceEmbeddingClient:
             result: T = end.value
             return result
 
-    def _call(self, method: str, request: Any) -> Any:
-        """Make one unary call of the contract."""
+    def call(self, method: str, request: Any) -> Any:
+        """Make one unary call of the contract with a message of one's own, and return the answer.
+
+        Args:
+            method: its name, such as `Embed`.
+            request: the message that it takes.
+        """
         try:
             return self._methods[method](
                 request, timeout=self._timeout_s, metadata=self._connection.metadata

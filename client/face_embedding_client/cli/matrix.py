@@ -9,10 +9,10 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from face_embedding_client import _output_cli as output
-from face_embedding_client._embed_cli import embed_files
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Embedding
+from face_embedding_client.cli import output
+from face_embedding_client.cli.embed import embed_files
 
 _COLUMN_CHARACTERS = 12
 _PICTURE_CHARACTERS = 24

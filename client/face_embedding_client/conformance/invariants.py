@@ -7,7 +7,9 @@ import numpy as np
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_client import _answers
-from face_embedding_client._conformance import (
+from face_embedding_client._errors import FaceEmbeddingError
+from face_embedding_client._types import Embedding
+from face_embedding_client.conformance.checks import (
     ANSWERS,
     FAILED,
     PASSED,
@@ -18,9 +20,7 @@ from face_embedding_client._conformance import (
     vector,
     words,
 )
-from face_embedding_client._errors import FaceEmbeddingError
-from face_embedding_client._golden import OTHER_CASE, REFERENCE_CASE
-from face_embedding_client._types import Embedding
+from face_embedding_client.conformance.golden import OTHER_CASE, REFERENCE_CASE
 
 # Whether it holds, or None if it cannot be told; what has to be; what is.
 Finding: TypeAlias = tuple[bool | None, str, str]

@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from face_embedding_client import _output_cli as output
-from face_embedding_client._conformance_cli import add_options as add_conformance_options
-from face_embedding_client._conformance_cli import conformance
-from face_embedding_client._connection_cli import add_options as add_connection_options
-from face_embedding_client._connection_cli import connect
-from face_embedding_client._embed_cli import embed, face_of
 from face_embedding_client._errors import FaceEmbeddingError
-from face_embedding_client._faces_cli import faces
-from face_embedding_client._matrix_cli import matrix
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Comparison, PreparedFace
+from face_embedding_client.cli import output
+from face_embedding_client.cli.conformance import add_options as add_conformance_options
+from face_embedding_client.cli.conformance import conformance
+from face_embedding_client.cli.connection import add_options as add_connection_options
+from face_embedding_client.cli.connection import connect
+from face_embedding_client.cli.embed import embed, face_of
+from face_embedding_client.cli.faces import faces
+from face_embedding_client.cli.matrix import matrix
 
 EXIT_NO = 1
 EXIT_ERROR = 2

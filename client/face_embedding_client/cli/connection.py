@@ -4,10 +4,10 @@ import argparse
 import os
 from pathlib import Path
 
-from face_embedding_client import _output_cli as output
 from face_embedding_client._channel import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Tls
+from face_embedding_client.cli import output
 
 _ADDRESS_VARIABLE = "FACE_EMBEDDING_ADDRESS"
 _TOKEN_FILE_VARIABLE = "FACE_EMBEDDING_TOKEN_FILE"  # noqa: S105  # The name of a variable.

@@ -14,8 +14,8 @@ from face_embedding_client._errors import (
     ServerError,
     UnknownModelError,
 )
-from face_embedding_client._golden import ErrorCase, FaceCase, Golden, Relation, Vector
 from face_embedding_client._sync import FaceEmbeddingClient
+from face_embedding_client.conformance.golden import ErrorCase, FaceCase, Golden, Relation, Vector
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 # What the server answers of its own accord. After another error there is nothing more to ask.
@@ -77,12 +77,12 @@ class Session:
         named.CopyFrom(request)
         if not getattr(named, "model", "unknown"):
             named.model = self.model
-        return self.client._call(method, named)
+        return self.client.call(method, named)
 
     def embed(self, *faces: pb.Face, raw: bool = False) -> pb.EmbedResponse:
         """Embed faces in one call."""
         options = _messages.Options(self.model, raw)
-        response: pb.EmbedResponse = self.client._call(
+        response: pb.EmbedResponse = self.client.call(
             "Embed", _messages.embed_request(list(faces), options)
         )
         return response

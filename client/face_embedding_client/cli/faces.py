@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from face_embedding_client import _output_cli as output
 from face_embedding_client._errors import FaceEmbeddingError
-from face_embedding_client._output_cli import Failure
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Detections
+from face_embedding_client.cli import output
+from face_embedding_client.cli.output import Failure
 
 
 def faces(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:

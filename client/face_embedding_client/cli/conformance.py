@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from face_embedding_client import _golden
-from face_embedding_client import _output_cli as output
-from face_embedding_client._conformance import (
+from face_embedding_client._errors import FaceEmbeddingError
+from face_embedding_client._sync import FaceEmbeddingClient
+from face_embedding_client.cli import output
+from face_embedding_client.conformance.checks import (
     FAILED,
     PASSED,
     SKIPPED,
@@ -19,10 +20,9 @@ from face_embedding_client._conformance import (
     check_errors,
     check_faces,
 )
-from face_embedding_client._errors import FaceEmbeddingError
-from face_embedding_client._golden import GoldenError
-from face_embedding_client._invariants import check_invariants
-from face_embedding_client._sync import FaceEmbeddingClient
+from face_embedding_client.conformance.golden import GoldenError
+from face_embedding_client.conformance.golden import load as load_golden
+from face_embedding_client.conformance.invariants import check_invariants
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def conformance(client: FaceEmbeddingClient, options: argparse.Namespace) -> int
     if options.write:
         output.check_output(options.write, ".json")
     try:
-        golden = _golden.load(options.golden)
+        golden = load_golden(options.golden)
     except GoldenError as error:
         raise output.UsageError(str(error)) from error
     session = Session(client, golden, options.model)

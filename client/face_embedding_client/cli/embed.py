@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from face_embedding_client import _output_cli as output
 from face_embedding_client._errors import FaceEmbeddingError
-from face_embedding_client._output_cli import Failure
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Embedding, Face, Photograph
+from face_embedding_client.cli import output
+from face_embedding_client.cli.output import Failure
 
 # A file, or one of its faces, by name with what became of it.
 Outcome: TypeAlias = tuple[str, Embedding | Failure]

@@ -141,7 +141,7 @@ def load(file: Path | None = None) -> Golden:
         OSError: if it cannot be read.
         GoldenError: if it is no golden file.
     """
-    source = file or resources.files(__package__) / _SHIPPED
+    source = file or resources.files("face_embedding_client") / _SHIPPED
     try:
         return _parse(json.loads(source.read_text("utf-8")))
     except KeyError as error:

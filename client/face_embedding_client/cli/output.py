@@ -67,12 +67,12 @@ def drawing() -> ModuleType:
         UsageError: if what it needs is not installed.
     """
     try:
-        from face_embedding_client import _drawing
+        from face_embedding_client.cli import drawing as module
     except ModuleNotFoundError as error:
         raise UsageError(
             f"pictures need {error.name}: pip install 'face-embedding[plot]'"
         ) from error
-    return _drawing
+    return module
 
 
 def error_words(error: Exception) -> str:
