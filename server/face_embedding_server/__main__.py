@@ -2,6 +2,6 @@
 
 import sys
 
-from face_embedding_server.cli import main
+from face_embedding_server.cli.main import main
 
 sys.exit(main())

@@ -1,34 +1,47 @@
-"""Why a request is refused, and the status that says so.
+"""What can go wrong in the server, apart from how callers are told.
 
-Inside the server a refusal is an exception with a reason; it becomes a gRPC status only here.
+    OperatorError     a command cannot do what it was told
+    Refusal           a request, or one face of it, is refused, for a `Reason`
+
+Each message says what was wrong, where, and what to do. `rpc.status` makes statuses of refusals.
 """
 
-import grpc
-from google.rpc import error_details_pb2, status_pb2
+from enum import Enum, auto
 
-from face_embedding.v1 import face_embedding_pb2 as pb
 
-DOMAIN = "face-embedding"
-# The name that gRPC gives to a google.rpc.Status among the trailers of a call.
-STATUS_DETAILS_KEY = "grpc-status-details-bin"
+class Reason(Enum):
+    """Why a request, or one face of it, is refused; the names are those of the contract."""
 
-_PREFIX = "ERROR_REASON_"
-# A status travels in the trailers of a call, which gRPC limits to 8 KiB, and twice.
-_MAX_MESSAGE_CHARACTERS = 500
-_CODES = {
-    pb.ERROR_REASON_MODEL_UNKNOWN: grpc.StatusCode.NOT_FOUND,
-    pb.ERROR_REASON_MODEL_LOADING: grpc.StatusCode.UNAVAILABLE,
-    pb.ERROR_REASON_STOPPING: grpc.StatusCode.UNAVAILABLE,
-    pb.ERROR_REASON_NO_DETECTOR: grpc.StatusCode.FAILED_PRECONDITION,
-    pb.ERROR_REASON_OPERATING_POINT_UNKNOWN: grpc.StatusCode.NOT_FOUND,
-    pb.ERROR_REASON_INTERNAL: grpc.StatusCode.INTERNAL,
-    pb.ERROR_REASON_CREDENTIALS_MISSING: grpc.StatusCode.UNAUTHENTICATED,
-    pb.ERROR_REASON_CREDENTIALS_UNKNOWN: grpc.StatusCode.UNAUTHENTICATED,
-    pb.ERROR_REASON_CREDENTIALS_EXPIRED: grpc.StatusCode.UNAUTHENTICATED,
-    pb.ERROR_REASON_PERMISSION: grpc.StatusCode.PERMISSION_DENIED,
-    pb.ERROR_REASON_MODEL_VERSION: grpc.StatusCode.NOT_FOUND,
-    pb.ERROR_REASON_ABANDONED: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
+    NO_FACES = auto()
+    TOO_MANY_FACES = auto()
+    FIELD_MISSING = auto()
+    IMAGE_UNREADABLE = auto()
+    IMAGE_TOO_LARGE = auto()
+    IMAGE_SIZE = auto()
+    RAW_SIZE = auto()
+    CHANNEL_ORDER = auto()
+    NORMALIZATION = auto()
+    EMBEDDING_INVALID = auto()
+    EMBEDDING_SPACE = auto()
+    THRESHOLD = auto()
+    MODEL_UNKNOWN = auto()
+    MODEL_LOADING = auto()
+    STOPPING = auto()
+    INTERNAL = auto()
+    MALFORMED = auto()
+    NO_FACE_FOUND = auto()
+    SEVERAL_FACES = auto()
+    FACE_SELECTION = auto()
+    LANDMARKS_INVALID = auto()
+    NO_DETECTOR = auto()
+    OPERATING_POINT_UNKNOWN = auto()
+    CREDENTIALS_MISSING = auto()
+    CREDENTIALS_UNKNOWN = auto()
+    CREDENTIALS_EXPIRED = auto()
+    PERMISSION = auto()
+    MODEL_VERSION = auto()
+    TENSOR = auto()
+    ABANDONED = auto()
 
 
 class OperatorError(Exception):
@@ -42,12 +55,12 @@ class Refusal(Exception):
     """A request, or one face of it, is refused.
 
     Args:
-        reason: the `ErrorReason`; it decides the status code.
+        reason: why; it decides the status code.
         message: what was wrong and what to do, for the caller.
         field: the path of the field to blame, such as `encoded`; callers prepend where it is.
     """
 
-    def __init__(self, reason: pb.ErrorReason, message: str, field: str = "") -> None:
+    def __init__(self, reason: Reason, message: str, field: str = "") -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
@@ -56,37 +69,3 @@ class Refusal(Exception):
     def within(self, prefix: str) -> "Refusal":
         """Return the same refusal with a longer path."""
         return Refusal(self.reason, self.message, ".".join(filter(None, (prefix, self.field))))
-
-
-def internal_error() -> Refusal:
-    """Return the refusal that stands for a fault of the server; the log has the fault itself."""
-    return Refusal(pb.ERROR_REASON_INTERNAL, "the server failed to answer; its log has the details")
-
-
-def code_of(refusal: Refusal) -> grpc.StatusCode:
-    """Return the gRPC status code of a refusal."""
-    return _CODES.get(refusal.reason, grpc.StatusCode.INVALID_ARGUMENT)
-
-
-def reason_name(reason: pb.ErrorReason) -> str:
-    """Return the name of a reason without the prefix that all share."""
-    return without_prefix(pb.ErrorReason.Name(reason))
-
-
-def without_prefix(name: str) -> str:
-    """Return the name of a reason in the contract without the prefix that all share."""
-    return name.removeprefix(_PREFIX)
-
-
-def status_of(refusal: Refusal) -> status_pb2.Status:
-    """Return a refusal as a status with an `ErrorInfo`."""
-    info = error_details_pb2.ErrorInfo(reason=reason_name(refusal.reason), domain=DOMAIN)
-    message = refusal.message
-    if refusal.field:
-        info.metadata["field"] = refusal.field
-        message = f"{refusal.field}: {message}"
-    if len(message) > _MAX_MESSAGE_CHARACTERS:
-        message = f"{message[: _MAX_MESSAGE_CHARACTERS - 1]}…"
-    status = status_pb2.Status(code=code_of(refusal).value[0], message=message)
-    status.details.add().Pack(info)
-    return status

@@ -9,26 +9,31 @@ import grpc
 from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_reflection.v1alpha import reflection
 
-from face_embedding_server import health, service, tls
-from face_embedding_server.access import Access
-from face_embedding_server.calls import Calls
-from face_embedding_server.edge import Edge, Pools
-from face_embedding_server.health import Health
-from face_embedding_server.hosting import ModelHost
-from face_embedding_server.open_inference import service as open_inference
-from face_embedding_server.open_inference.service import InferenceService
-from face_embedding_server.service import FaceEmbeddingService
-from face_embedding_server.serving import ServedModel
+from face_embedding_server.inference import threads
+from face_embedding_server.inference.model import ServedModel
+from face_embedding_server.inference.registry import Registry
+from face_embedding_server.inference.workers import Workers
+from face_embedding_server.rpc import face_embedding, health
+from face_embedding_server.rpc.admission import Admission
+from face_embedding_server.rpc.face_embedding import FaceEmbeddingService
+from face_embedding_server.rpc.health import Health
+from face_embedding_server.rpc.interceptor import Interceptor, Pools
+from face_embedding_server.rpc.methods import handler
+from face_embedding_server.rpc.open_inference import service as open_inference
+from face_embedding_server.rpc.open_inference.service import InferenceService
+from face_embedding_server.security import tls
+from face_embedding_server.security.access import Access
+from face_embedding_server.security.tls import TlsFiles
 from face_embedding_server.settings import Settings, SettingsError
 from face_embedding_server.telemetry.metrics import Metrics, MetricsServer
 from face_embedding_server.telemetry.tracing import CallTracer
-from face_embedding_server.tls import TlsFiles
-from face_embedding_server.workers import Workers
 
 _CHANNELZ_NAME = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
-_HANDLERS = 128
-_STREAMS = 128
-_OPEN = 64
+# The methods of the project's own services, by the service's full name.
+SERVICES = {
+    face_embedding.NAME: face_embedding.METHODS,
+    open_inference.NAME: open_inference.METHODS,
+}
 # A probe is one short call on a connection of its own; who opens calls and leaves them is cut off.
 _PROBE_OPTIONS = [
     ("grpc.max_concurrent_streams", 4),
@@ -57,28 +62,31 @@ class Server:
     def __init__(self, settings: Settings, tracer: CallTracer | None = None) -> None:
         self._settings = settings
         self.metrics = Metrics()
-        self._host = ModelHost(settings, self.metrics)
-        self._calls = Calls()
-        self._health = Health([service.NAME, open_inference.NAME])
+        self._registry = Registry(settings, self.metrics)
+        self._admission = Admission()
+        self._health = Health([face_embedding.NAME, open_inference.NAME])
         self._workers = Workers()
         access = Access(
             settings.access,
             takes_tokens=bool(settings.tls_certificate) or settings.allow_plaintext_tokens,
             takes_certificates=bool(settings.tls_client_ca),
         )
-        self._server = grpc.server(
-            ThreadPoolExecutor(_HANDLERS, "handler"),
-            options=_options(settings),
-            interceptors=[Edge(access, self.metrics, tracer, _pools())],
-        )
         version = importlib.metadata.version("face-embedding")
-        for each in (
-            FaceEmbeddingService(self._host, self._calls, settings, self._workers),
-            InferenceService(self._host, self._calls, settings, self._workers, version),
+        shared = (self._registry, self._admission, settings, self._workers)
+        self._server = grpc.server(
+            ThreadPoolExecutor(threads.HANDLERS, "handler"),
+            options=_options(settings),
+            interceptors=[
+                Interceptor(SERVICES, access, self._admission, self.metrics, tracer, _pools())
+            ],
+        )
+        for name, service in (
+            (face_embedding.NAME, FaceEmbeddingService(*shared)),
+            (open_inference.NAME, InferenceService(*shared, version)),
         ):
-            self._server.add_generic_rpc_handlers((each.handler(),))
+            self._server.add_generic_rpc_handlers((handler(name, SERVICES[name], service),))
         self._server.add_generic_rpc_handlers((self._health.handler(),))
-        names = [service.NAME, open_inference.NAME, health.NAME]
+        names = [face_embedding.NAME, open_inference.NAME, health.NAME]
         if settings.channelz:
             channelz.add_channelz_servicer(self._server)
             names.append(_CHANNELZ_NAME)
@@ -117,13 +125,13 @@ class Server:
             OperatorError: if the backend or the detector cannot be run.
             StoreError: if a model's files are missing or damaged.
         """
-        model = self._host.load()
+        model = self._registry.load()
         self._health.set(health.SERVING)
         return model
 
     def refresh(self, *, retry: bool) -> None:
-        """Load what is new or was changed in the store; see `ModelHost.refresh`."""
-        self._host.refresh(retry=retry)
+        """Load what is new or was changed in the store; see `Registry.refresh`."""
+        self._registry.refresh(retry=retry)
 
     def stop(self) -> None:
         """Stop without losing a call.
@@ -133,17 +141,17 @@ class Server:
         they have taken.
         """
         self._health.set(health.NOT_SERVING)
-        self._calls.refuse()
-        if self._host.is_ready:
+        self._admission.refuse()
+        if self._registry.is_ready:
             time.sleep(self._settings.drain_s)
-        self._calls.finish(self._settings.grace_s)
+        self._admission.finish(self._settings.grace_s)
         # What is left are refusals under way, and callers who watch health for ever.
         for each in filter(None, (self._server, self._probed)):
             each.stop(_LAST_GRACE_S).wait(_LAST_WAIT_S)
         if self._metrics_server:
             self._metrics_server.close()
         self._workers.close()
-        self._host.close()
+        self._registry.close()
 
     def _credentials(self) -> grpc.ServerCredentials | None:
         certificate, key = self._settings.tls_certificate, self._settings.tls_key
@@ -167,7 +175,9 @@ class Server:
 
 
 def _pools() -> Pools:
-    return Pools(ThreadPoolExecutor(_STREAMS, "stream"), ThreadPoolExecutor(_OPEN, "open"))
+    return Pools(
+        ThreadPoolExecutor(threads.STREAMS, "stream"), ThreadPoolExecutor(threads.OPEN, "open")
+    )
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

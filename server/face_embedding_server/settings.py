@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from face_embedding_models import store, toml
 from face_embedding_server.errors import OperatorError
-from face_embedding_server.images import DEFAULT_MAX_ENCODED_BYTES, DEFAULT_MAX_IMAGE_PIXELS
+from face_embedding_server.limits import DEFAULT_MAX_ENCODED_BYTES, DEFAULT_MAX_IMAGE_PIXELS
 
 ENVIRONMENT_PREFIX = "FACE_EMBEDDING_"
 CONFIG_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"

@@ -5,9 +5,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from face_embedding_server.calibration import Calibration, CalibrationError, OperatingPoint
 from face_embedding_server.evaluation import metrics
 from face_embedding_server.evaluation.metrics import Interval, Same, Scores
+from face_embedding_server.inference.operating_points import (
+    Calibration,
+    CalibrationError,
+    OperatingPoint,
+)
 
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 EQUAL_ERROR = "equal-error"

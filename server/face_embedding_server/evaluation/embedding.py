@@ -11,20 +11,42 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_models.store import Store
-from face_embedding_server import detectors, serving
-from face_embedding_server.embeddings import Vector
 from face_embedding_server.errors import OperatorError, Refusal
-from face_embedding_server.images import ImageReader
-from face_embedding_server.machine import available_cpus
+from face_embedding_server.faces import detectors
+from face_embedding_server.faces.face import (
+    Aligned,
+    Detect,
+    EncodedImage,
+    Face,
+    RawImage,
+    Selection,
+)
+from face_embedding_server.faces.images import Image, ImageReader
+from face_embedding_server.inference import loading, threads
+from face_embedding_server.inference.embeddings import Vector
 from face_embedding_server.settings import Settings
-
-_AT_A_TIME = 4 * available_cpus()
 
 
 class EmbeddingError(OperatorError):
     """Images cannot be embedded; the message says why."""
+
+
+class UnusableImageError(Exception):
+    """One image cannot be embedded; the message says why."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What embeds: the model and what runs it, as a report names them."""
+
+    name: str
+    backend: str
+    precision: str
+    detector: str
+    embedding_space: str
+    embedding_size: int
+    weights_note: str
 
 
 @dataclass(frozen=True)
@@ -33,11 +55,12 @@ class Embedder:
 
     Args:
         info: the model that does it.
-        embed: returns the raw embedding of a face, float32 `[size]`, or raises `Refusal`.
+        embed: returns the raw embedding of a face, float32 `[size]`, or raises
+            `UnusableImageError`.
     """
 
-    info: pb.GetModelInfoResponse
-    embed: Callable[[pb.Face], Vector]
+    info: Evaluated
+    embed: Callable[[Face], Vector]
 
 
 @dataclass(frozen=True)
@@ -69,9 +92,26 @@ def in_process(settings: Settings) -> Iterator[Embedder]:
     """Load a model into this process."""
     store = Store(settings.store)
     detector = detectors.load(settings.detector, settings.detector_model, store)
-    model = serving.load(store.get(settings.model), settings, detector, None)
+    model = loading.load(store.get(settings.model), settings, detector, None)
+
+    def embed(face: Face) -> Vector:
+        try:
+            return model.embed(face)[0].raw
+        except Refusal as refusal:
+            raise UnusableImageError(str(refusal)) from refusal
+
+    info = model.info
+    evaluated = Evaluated(
+        name=info.name,
+        backend=info.backend,
+        precision=info.precision,
+        detector=info.detector,
+        embedding_space=info.space.id,
+        embedding_size=info.space.size,
+        weights_note=info.weights_note,
+    )
     try:
-        yield Embedder(model.info, lambda face: model.embed(face)[0].raw)
+        yield Embedder(evaluated, embed)
     finally:
         model.backend.close()
 
@@ -92,7 +132,7 @@ def embed_images(
         EmbeddingError: if no image could be embedded.
     """
     work = functools.partial(_embed, embedder, detect, mirror)
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+    with ThreadPoolExecutor(threads.evaluated()) as pool:
         done = pool.map(work, images)
         # None: where there is a terminal to draw on.
         outcomes = list(tqdm(done, total=len(images), unit="image", leave=False, disable=None))
@@ -107,23 +147,11 @@ def embed_images(
 
 
 def _embed(embedder: Embedder, detect: bool, mirror: bool, image: bytes) -> Vector | str:
+    preparation = Detect(Selection.LARGEST) if detect else Aligned()
     try:
         if not mirror:
-            return embedder.embed(_face(detect, encoded=image))
-        mirrored = cv2.flip(ImageReader().decode(image), 1)
-        pixels = pb.RawImage(
-            data=mirrored.tobytes(),
-            width=mirrored.shape[1],
-            height=mirrored.shape[0],
-            channel_order=pb.CHANNEL_ORDER_BGR,
-        )
-        return embedder.embed(_face(detect, raw=pixels))
-    except Refusal as refusal:
-        return str(refusal)
-
-
-def _face(detect: bool, **image: bytes | pb.RawImage) -> pb.Face:
-    if detect:
-        largest = pb.DetectFace(selection=pb.FACE_SELECTION_LARGEST)
-        return pb.Face(detect=largest, **image)  # type: ignore[arg-type]  # one of its images
-    return pb.Face(aligned=pb.Aligned(), **image)  # type: ignore[arg-type]
+            return embedder.embed(Face(EncodedImage(image), preparation))
+        mirrored: Image = cv2.flip(ImageReader().decode(image), 1)  # type: ignore[assignment]  # it is uint8
+        return embedder.embed(Face(RawImage(mirrored, "BGR"), preparation))
+    except (UnusableImageError, Refusal) as error:
+        return str(error)

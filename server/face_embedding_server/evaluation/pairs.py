@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.evaluation import lfw, protocol
-from face_embedding_server.images import IMAGE_SUFFIXES
+from face_embedding_server.faces.images import IMAGE_SUFFIXES
 
 _SUFFIXES = ("", *IMAGE_SUFFIXES)
 _SEED = 0

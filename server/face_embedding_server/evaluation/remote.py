@@ -1,4 +1,8 @@
-"""Embedding by a running server, and the options that say how to reach it."""
+"""Embedding by a running server, and the options that say how to reach it.
+
+It uses the client's public API, the one exception to the rule that server and client know nothing
+of each other: what evaluates a server from outside is a caller like any other.
+"""
 
 import argparse
 import contextlib
@@ -6,16 +10,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import grpc
-import numpy as np
-
-from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
-from face_embedding_server.embeddings import Vector
-from face_embedding_server.errors import Refusal
-from face_embedding_server.evaluation.embedding import Embedder, EmbeddingError
+from face_embedding_client import (
+    FaceEmbeddingClient,
+    FaceEmbeddingError,
+    Photograph,
+    RawFace,
+    Tls,
+)
+from face_embedding_server.evaluation.embedding import (
+    Embedder,
+    EmbeddingError,
+    Evaluated,
+    UnusableImageError,
+)
+from face_embedding_server.faces.face import Aligned, EncodedImage, Face
+from face_embedding_server.inference.embeddings import Vector
 
 _TIMEOUT_S = 60
+# The code of what is wrong with one image; others would be the same for the next one.
+_OF_THE_IMAGE = "INVALID_ARGUMENT"
 
 
 @dataclass(frozen=True)
@@ -69,59 +82,72 @@ def of_server(remote: Remote) -> Iterator[Embedder]:
     Raises:
         EmbeddingError: if a file cannot be used, or the server does not answer.
     """
-    model = remote.model or ""
-    metadata = _metadata(remote)
-    with _channel(remote) as channel:
-        stub = pb_grpc.FaceEmbeddingServiceStub(channel)
+    with _client(remote) as client:
 
-        def embed(face: pb.Face) -> Vector:
-            request = pb.EmbedRequest(
-                faces=[face], model=model, normalization=pb.NORMALIZATION_NONE
-            )
+        def embed(face: Face) -> Vector:
             try:
-                response = stub.Embed(request, timeout=_TIMEOUT_S, metadata=metadata)
-            except grpc.RpcError as error:
-                if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
-                    raise Refusal(pb.ERROR_REASON_UNSPECIFIED, error.details() or "") from error
+                return client.embed(_as_sent(face), raw=True).values
+            except FaceEmbeddingError as error:
+                if error.code.name == _OF_THE_IMAGE:
+                    raise UnusableImageError(error.message) from error
                 raise _no_answer(remote, error) from error
-            return np.array(response.results[0].embedding.values, np.float32)
 
         try:
-            info = stub.GetModelInfo(
-                pb.GetModelInfoRequest(model=model), timeout=_TIMEOUT_S, metadata=metadata
-            )
-        except grpc.RpcError as error:
+            info = client.model_info()
+        except FaceEmbeddingError as error:
             raise _no_answer(remote, error) from error
-        yield Embedder(info, embed)
+        evaluated = Evaluated(
+            name=info.name,
+            backend=info.backend,
+            precision=info.precision,
+            detector=info.detector,
+            embedding_space=info.embedding_space,
+            embedding_size=info.embedding_size,
+            weights_note=info.weights_note,
+        )
+        yield Embedder(evaluated, embed)
+
+
+def _no_answer(remote: Remote, error: FaceEmbeddingError) -> EmbeddingError:
+    where = "" if error.message.startswith(remote.address) else f"{remote.address}: "
+    return EmbeddingError(f"{where}{error.message}")
+
+
+def _as_sent(face: Face) -> bytes | RawFace | Photograph:
+    """Return a face as the client takes it; of a photograph the largest face is meant."""
+    image = face.image
+    sent = (
+        image.data
+        if isinstance(image, EncodedImage)
+        else RawFace(image.pixels, image.channel_order)
+    )
+    return sent if isinstance(face.preparation, Aligned) else Photograph(sent, select="largest")
+
+
+def _client(remote: Remote) -> FaceEmbeddingClient:
+    if bool(remote.certificate) != bool(remote.key):
+        raise EmbeddingError("a client certificate needs both --certificate and --key")
+    token = _read(remote.token_file)
+    if token is not None and not _uses_tls(remote):
+        raise EmbeddingError("--token-file: a token is sent over TLS only; give --tls or --ca")
+    text = (token or b"").decode("utf-8", "replace").strip()
+    if token is not None and not (text and text.isascii() and text.isprintable()):
+        raise EmbeddingError(f"{remote.token_file} holds no token")
+    try:
+        tls = Tls(_read(remote.ca), _read(remote.certificate), _read(remote.key))
+        return FaceEmbeddingClient(
+            remote.address,
+            model=remote.model or "",
+            timeout_s=_TIMEOUT_S,
+            tls=tls if _uses_tls(remote) else None,
+            token=text,
+        )
+    except ValueError as error:
+        raise EmbeddingError(str(error)) from error
 
 
 def _uses_tls(remote: Remote) -> bool:
     return remote.tls or any((remote.ca, remote.certificate, remote.key))
-
-
-def _channel(remote: Remote) -> grpc.Channel:
-    if not _uses_tls(remote):
-        return grpc.insecure_channel(remote.address)
-    if bool(remote.certificate) != bool(remote.key):
-        raise EmbeddingError("a client certificate needs both --certificate and --key")
-    credentials = grpc.ssl_channel_credentials(
-        root_certificates=_read(remote.ca),
-        private_key=_read(remote.key),
-        certificate_chain=_read(remote.certificate),
-    )
-    return grpc.secure_channel(remote.address, credentials)
-
-
-def _metadata(remote: Remote) -> tuple[tuple[str, str], ...]:
-    token = _read(remote.token_file)
-    if token is None:
-        return ()
-    if not _uses_tls(remote):
-        raise EmbeddingError("--token-file: a token is sent over TLS only; give --tls or --ca")
-    text = token.decode("utf-8", "replace").strip()
-    if not (text and text.isascii() and text.isprintable()):
-        raise EmbeddingError(f"{remote.token_file} holds no token")
-    return (("authorization", f"Bearer {text}"),)
 
 
 def _read(file: Path | None) -> bytes | None:
@@ -129,7 +155,3 @@ def _read(file: Path | None) -> bytes | None:
         return None if file is None else file.read_bytes()
     except OSError as error:
         raise EmbeddingError(f"{file} cannot be read: {error.strerror}") from error
-
-
-def _no_answer(remote: Remote, error: grpc.RpcError) -> EmbeddingError:
-    return EmbeddingError(f"{remote.address}: {error.details() or error.code().name}")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import structlog
 
-from face_embedding_server.telemetry import current
+from face_embedding_server import context
 
 Format = Literal["text", "json"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -88,6 +88,6 @@ def _tells_no_metadata(record: logging.LogRecord) -> bool:
 
 
 def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    if request_id := current.request_id():
+    if request_id := context.request_id():
         event.setdefault("request_id", request_id)
     return event

@@ -17,9 +17,8 @@ from prometheus_client import (
     start_http_server,
 )
 
-from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_server.errors import OperatorError, without_prefix
-from face_embedding_server.telemetry.current import STAGES
+from face_embedding_server.context import STAGES
+from face_embedding_server.errors import OperatorError, Reason
 
 # What a call is answered with.
 CallKind: TypeAlias = Literal["unary", "stream"]
@@ -37,12 +36,23 @@ class MetricsError(OperatorError):
 
 
 class ServedFacts(Protocol):
-    """What the metrics tell of a served model; see `GetModelInfoResponse`."""
+    """What the metrics tell of a served model; see `ModelInfo`."""
 
-    name: str
-    model_version: str
-    backend: str
-    precision: str
+    @property
+    def name(self) -> str:
+        """The model's."""
+
+    @property
+    def model_version(self) -> str:
+        """Of its weights."""
+
+    @property
+    def backend(self) -> str:
+        """What runs it."""
+
+    @property
+    def precision(self) -> str:
+        """The precision in effect."""
 
 
 class Metrics:
@@ -80,8 +90,8 @@ class Metrics:
         )
         self._rejected = self._counter("rejected", "Requests and faces that were refused", "reason")
         # A counter that begins at its first event would hide that event from `increase`.
-        for name in pb.ErrorReason.keys():  # noqa: SIM118  # No dict.
-            self._rejected.labels(without_prefix(name))
+        for reason in Reason:
+            self._rejected.labels(reason.name)
         self._embedded = self._counter("faces_embedded", "Faces that were embedded", "model")
         self._norms = self._histogram(
             "embedding_norm", "L2 norm of raw embeddings", "model", _NORM_BUCKETS

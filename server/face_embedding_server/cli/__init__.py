@@ -1,0 +1,1 @@
+"""The command `face-embedding-server`; each command imports what it needs when it runs."""

@@ -1,0 +1,94 @@
+"""Parity: whether two backends give the same embeddings for the same faces.
+
+It proves the channel order as well: with red and blue swapped for one backend, the same comparison
+has to fail. If it passed, it would have proven nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from face_embedding_models.manifest import Parity
+from face_embedding_models.sample_faces import NamedFace
+from face_embedding_server.errors import OperatorError, Refusal
+from face_embedding_server.faces.images import image_files, swap_red_and_blue
+from face_embedding_server.faces.reader import FaceReader
+from face_embedding_server.inference.agreement import Comparison, Embeddings, compare
+from face_embedding_server.inference.backends import Backend
+
+
+class ParityInputError(OperatorError):
+    """The faces for a parity run cannot be read; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a parity run."""
+
+    straight: Comparison
+    swapped: Comparison
+
+    @property
+    def channel_order_proven(self) -> bool:
+        """Whether swapping red and blue is noticed."""
+        return not self.swapped.passed
+
+    @property
+    def passed(self) -> bool:
+        """Whether the backends agree, and would not with red and blue swapped."""
+        return self.straight.passed and self.channel_order_proven
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report in the form of the command's `--json`."""
+        return {
+            "passed": self.passed,
+            "min_cosine": self.straight.min_cosine,
+            "max_abs_difference": self.straight.max_abs_difference,
+            "max_scaled_difference": self.straight.max_scaled_difference,
+            "tolerances": asdict(self.straight.tolerances),
+            "channel_order_proven": self.channel_order_proven,
+            "swapped_min_cosine": self.swapped.min_cosine,
+            "swapped_max_abs_difference": self.swapped.max_abs_difference,
+            "faces": [asdict(face) for face in self.straight.faces],
+        }
+
+
+def run(
+    reference: Backend, candidate: Backend, faces: Sequence[NamedFace], tolerances: Parity
+) -> Report:
+    """Embed faces with two backends and compare, as they are and with red and blue swapped."""
+    expected = _embed(reference, faces)
+    swapped = [NamedFace(face.name, swap_red_and_blue(face.pixels_bgr)) for face in faces]
+    names = [face.name for face in faces]
+    return Report(
+        compare(names, expected, _embed(candidate, faces), tolerances),
+        compare(names, expected, _embed(candidate, swapped), tolerances),
+    )
+
+
+def read_faces(folder: Path, reader: FaceReader) -> list[NamedFace]:
+    """Read the aligned faces, JPEG, PNG or WebP, of a folder.
+
+    Raises:
+        ParityInputError: if there is none, or one is not an aligned face.
+    """
+    try:
+        files = image_files(folder)
+    except OSError as error:
+        raise ParityInputError(f"the folder {folder} cannot be read: {error}") from error
+    if not files:
+        raise ParityInputError(f"the folder {folder} holds no JPEG, PNG or WebP file")
+    faces = []
+    for file in files:
+        try:
+            faces.append(NamedFace(file.name, reader.decode(file.read_bytes())))
+        except (Refusal, OSError) as error:
+            raise ParityInputError(f"{file}: {error}") from error
+    return faces
+
+
+def _embed(backend: Backend, faces: Sequence[NamedFace]) -> Embeddings:
+    return np.stack([backend.embed(face.pixels_bgr) for face in faces])

@@ -1,0 +1,1 @@
+"""From the image of a request to the aligned face that the network takes."""

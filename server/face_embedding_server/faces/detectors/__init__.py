@@ -1,0 +1,157 @@
+"""The detectors that can find faces in photographs.
+
+Each module in this package is one detector, with a function
+
+    load(model: DetectorModel | None) -> Detector
+
+Adding a detector is adding such a module, and its name to the table. Only that module imports what
+it needs, and only when the detector is asked for.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+
+from face_embedding_models import manifest
+from face_embedding_models.store import Store
+from face_embedding_server.errors import OperatorError
+from face_embedding_server.faces.face import Points
+from face_embedding_server.faces.images import Image
+
+# Photographs are searched at this size: the longer side in pixels.
+SEARCH_SIDE = 640
+# Whether or not what they need is installed.
+NAMES = ("mtcnn", "yunet")
+NONE = "none"
+# The embedded detector where it is installed, and otherwise none.
+AUTO = "auto"
+_EMBEDDED = "mtcnn"
+
+
+class DetectorError(OperatorError):
+    """A detector cannot be loaded; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class DetectorModel:
+    """A detector's network, an ONNX file: what to call it, and what reads it."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A face that was found.
+
+    Args:
+        box: where it is; may reach beyond the image.
+        landmarks: `[5, 2]`, x and y in pixels, in the order of `alignment.TEMPLATE`.
+        score: how sure the detector is, 0 to 1.
+    """
+
+    box: Box
+    landmarks: Points
+    score: float
+
+
+class Detector(Protocol):
+    """Finds faces. Safe to use from any thread."""
+
+    @property
+    def name(self) -> str:
+        """The detector's name, that of its module."""
+        ...
+
+    def detect(self, image_bgr: Image) -> list[Detection]:
+        """Return the faces in an image of any size, uint8 HWC BGR, in any order."""
+        ...
+
+
+def load(name: str, model_file: Path | None, store: Store | None = None) -> Detector | None:
+    """Load a detector by its name, or `NONE` or `AUTO`.
+
+    Args:
+        name: its name.
+        model_file: its network, where the user names one.
+        store: has the networks of detectors that were installed; None for none.
+
+    Raises:
+        DetectorError: if it is unknown, lacks its model, or what it needs is not installed.
+        StoreError: if its network is not in the store, or was damaged.
+    """
+    if name == NONE:
+        return None
+    if name == AUTO:
+        try:
+            return load(_EMBEDDED, model_file, store)
+        except DetectorError as error:
+            if isinstance(error.__cause__, ImportError):
+                return None
+            raise
+    if name not in NAMES:
+        raise DetectorError(
+            f"no detector is called '{name}'; known are {', '.join([*NAMES, NONE, AUTO])}"
+        )
+    try:
+        module = importlib.import_module(f"{__name__}.{name}")
+    except ImportError as error:
+        raise DetectorError(
+            f"what the detector '{name}' needs cannot be imported ({error}); install it with "
+            f"pip install 'face-embedding[server,detect]', or run with --detector {NONE}"
+        ) from error
+    loader: Callable[[DetectorModel | None], Detector] = module.load
+    return loader(_model_of(name, model_file, store))
+
+
+def _model_of(name: str, model_file: Path | None, store: Store | None) -> DetectorModel | None:
+    if model_file:
+        return DetectorModel(str(model_file), functools.partial(_read_file, model_file))
+    if store and name in manifest.detector_names():
+        return DetectorModel(f"{name} in the store", store.get_detector(name).read_onnx_file)
+    return None
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DetectorError(f"the detector's model {path} does not exist") from error
+    except OSError as error:
+        raise DetectorError(f"the detector's model cannot be read: {error}") from error
+
+
+def find(detector: Detector, photograph_bgr: Image) -> list[Detection]:
+    """Return the faces of a photograph, those with larger boxes first.
+
+    A large photograph is searched at `SEARCH_SIDE`, so that the time is bounded; what is found is
+    in pixels of the photograph.
+    """
+    scale = max(photograph_bgr.shape[:2]) / SEARCH_SIDE
+    if scale > 1:
+        height, width = (max(1, round(side / scale)) for side in photograph_bgr.shape[:2])
+        searched = cv2.resize(photograph_bgr, (width, height), interpolation=cv2.INTER_AREA)
+        found = [_scaled(face, scale) for face in detector.detect(searched)]  # type: ignore[arg-type]
+    else:
+        found = detector.detect(photograph_bgr)
+    return sorted(found, key=lambda face: face.box.width * face.box.height, reverse=True)
+
+
+def _scaled(face: Detection, scale: float) -> Detection:
+    box = Box(*(scale * side for side in vars(face.box).values()))
+    return Detection(box, scale * face.landmarks, face.score)

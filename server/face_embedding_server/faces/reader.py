@@ -1,0 +1,173 @@
+"""From a face of a request to the aligned face that the network takes.
+
+How a face is prepared is stated in the request: it is aligned, or its landmarks are given, or the
+server finds it.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from face_embedding_models.manifest import Input
+from face_embedding_server import context
+from face_embedding_server.errors import Reason, Refusal
+from face_embedding_server.faces import alignment, detectors
+from face_embedding_server.faces.detectors import Detection, Detector
+from face_embedding_server.faces.face import (
+    Aligned,
+    Face,
+    Picture,
+    Points,
+    Selection,
+    WithLandmarks,
+)
+from face_embedding_server.faces.headers import ImageSize
+from face_embedding_server.faces.images import Image, ImageReader, Pixels
+
+# Landmarks of a face that is cut by the border can lie outside of the image, but not far.
+_MAX_OUTSIDE = 1.0
+_MIN_EXTENT_PIXELS = 1.0
+
+
+@dataclass(frozen=True)
+class PreparedFace:
+    """An aligned face and where it comes from.
+
+    Args:
+        pixels_bgr: HWC BGR, 0 to 255, of the network's input size.
+        landmarks: `[5, 2]` in the photograph; None if the face came aligned.
+        detection: what the detector found; None if it was not asked.
+    """
+
+    pixels_bgr: Pixels
+    landmarks: Points | None = None
+    detection: Detection | None = None
+
+
+@dataclass(frozen=True)
+class FaceReader:
+    """Reads and prepares faces.
+
+    Args:
+        size: the size of an aligned face.
+        images: reads their images.
+        detector: finds faces in photographs; None where there is none.
+        max_faces: the most faces of one photograph.
+    """
+
+    size: ImageSize
+    images: ImageReader = field(default_factory=ImageReader)
+    detector: Detector | None = None
+    max_faces: int = 1
+
+    @classmethod
+    def of(cls, size: Input) -> "FaceReader":
+        """Return a reader of aligned faces for a network's input."""
+        return cls(ImageSize(size.width, size.height))
+
+    def read(self, face: Face) -> list[PreparedFace]:
+        """Return the faces that a request's face stands for: one, unless all were asked for.
+
+        Raises:
+            Refusal: if it is damaged, has another size, or is not found.
+        """
+        preparation = face.preparation
+        if isinstance(preparation, Aligned):
+            return [PreparedFace(self._decode(face.image, self.size))]
+        if isinstance(preparation, WithLandmarks):
+            return [self._read_with_landmarks(face.image, preparation.landmarks)]
+        return self._find(face.image, preparation.selection)
+
+    def decode(self, data: bytes) -> Image:
+        """Return the aligned face in an image file.
+
+        Raises:
+            Refusal: if it is damaged or has another size.
+        """
+        return self.images.decode(data, self.size)
+
+    def detect(self, picture: Picture) -> tuple[Image, list[Detection]]:
+        """Return a photograph and its faces, those with larger boxes first.
+
+        Raises:
+            Refusal: if there is no detector, or the image cannot be read.
+        """
+        detector = self.require_detector()
+        photograph = self._decode(picture)
+        return photograph, _detect(detector, photograph)
+
+    def _decode(self, picture: Picture, only_size: ImageSize | None = None) -> Image:
+        with context.stage(context.DECODE):
+            return self.images.read(picture, only_size)
+
+    def _align(
+        self, photograph: Image, landmarks: Points, detection: Detection | None = None
+    ) -> PreparedFace:
+        with context.stage(context.ALIGN):
+            aligned = alignment.align(photograph, landmarks, self.size)
+        return PreparedFace(aligned, landmarks, detection)
+
+    def _read_with_landmarks(self, picture: Picture, landmarks: Points) -> PreparedFace:
+        photograph = self._decode(picture)
+        _check_landmarks(landmarks, photograph)
+        return self._align(photograph, landmarks)
+
+    def _find(self, picture: Picture, selection: Selection) -> list[PreparedFace]:
+        detector = self.require_detector()
+        photograph = self._decode(picture)
+        found = _detect(detector, photograph)
+        if not found:
+            raise Refusal(
+                Reason.NO_FACE_FOUND,
+                "no face was found in the photograph; is there one, upright and large enough?",
+                "detect",
+            )
+        if selection is Selection.ONLY and len(found) > 1:
+            raise Refusal(
+                Reason.SEVERAL_FACES,
+                f"{len(found)} faces were found where one was asked for: crop the photograph, or "
+                f"ask for the largest face or for all",
+                "detect",
+            )
+        wanted = found[: self.max_faces] if selection is Selection.ALL else found[:1]
+        return [self._align(photograph, each.landmarks, each) for each in wanted]
+
+    def require_detector(self) -> Detector:
+        """Return the detector.
+
+        Raises:
+            Refusal: if there is none.
+        """
+        if self.detector is None:
+            raise Refusal(
+                Reason.NO_DETECTOR,
+                "this server runs without a detector: align the face or give its landmarks, or "
+                "have the server started with one",
+                "detect",
+            )
+        return self.detector
+
+
+def _detect(detector: Detector, photograph: Image) -> list[Detection]:
+    with context.stage(context.DETECT):
+        return detectors.find(detector, photograph)
+
+
+def _check_landmarks(landmarks: Points, photograph: Image) -> None:
+    size = np.array([photograph.shape[1], photograph.shape[0]])
+    if not np.isfinite(landmarks).all():
+        raise _invalid("one is not a finite number", "landmarks")
+    if (landmarks < -_MAX_OUTSIDE * size).any() or (landmarks > (1 + _MAX_OUTSIDE) * size).any():
+        raise _invalid(
+            f"one is far outside of the image, which has {size[0]}×{size[1]} pixels; landmarks are "
+            f"pixels of the image as viewers show it",
+            "landmarks",
+        )
+    if np.ptp(landmarks, axis=0).max() < _MIN_EXTENT_PIXELS:
+        raise _invalid("they all lie on one point", "landmarks")
+
+
+def _invalid(what: str, field: str) -> Refusal:
+    return Refusal(
+        Reason.LANDMARKS_INVALID, f"these are not the landmarks of a face: {what}", field
+    )

@@ -1,0 +1,129 @@
+"""Operating points: thresholds with the errors that are to be expected at them.
+
+They are calibrated on labelled pairs (see `evaluation`), kept in a JSON file, and mean something in
+one embedding space only.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from face_embedding_server.errors import OperatorError, Reason, Refusal
+
+
+class CalibrationError(OperatorError):
+    """A calibration cannot be made, read or used; the message says why and what to do."""
+
+
+class Decision(Enum):
+    """What a similarity means; the names are those of the contract."""
+
+    MATCH = auto()
+    NO_MATCH = auto()
+    UNDECIDED = auto()
+
+
+def decide(similarity: float, threshold: float) -> Decision:
+    """Return what a similarity means at a threshold."""
+    return Decision.MATCH if similarity >= threshold else Decision.NO_MATCH
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold; the fields are those of the contract's `OperatingPoint`."""
+
+    name: str
+    threshold: float
+    threshold_low: float
+    threshold_high: float
+    false_match_rate: float
+    false_match_rate_high: float
+    false_non_match_rate: float
+    false_non_match_rate_high: float
+
+    def decide(self, similarity: float) -> Decision:
+        """Return what a similarity means, which the calibration may leave open."""
+        if self.threshold_low <= similarity < self.threshold_high:
+            return Decision.UNDECIDED
+        return decide(similarity, self.threshold)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The operating points of an embedding space, and the numbers of pairs they come from."""
+
+    space: str
+    same_pairs: int
+    different_pairs: int
+    operating_points: tuple[OperatingPoint, ...]
+
+    @property
+    def model(self) -> str:
+        """The name of the model that the space belongs to."""
+        return self.space.partition("/")[0]
+
+    def check(self, space: str) -> None:
+        """Refuse to be used in another embedding space.
+
+        Raises:
+            CalibrationError: if it is another one.
+        """
+        if self.space != space:
+            raise CalibrationError(
+                f"the calibration is of the embedding space '{self.space}', the model's is "
+                f"'{space}'; calibrate again with this model"
+            )
+
+    def get(self, name: str) -> OperatingPoint:
+        """Return an operating point.
+
+        Raises:
+            Refusal: if there is none of that name.
+        """
+        for point in self.operating_points:
+            if point.name == name:
+                return point
+        known = ", ".join(point.name for point in self.operating_points) or "none"
+        raise unknown_operating_point(name, f"known are: {known}")
+
+
+def unknown_operating_point(name: str, hint: str) -> Refusal:
+    """Return the refusal of an operating point that is not there."""
+    return Refusal(
+        Reason.OPERATING_POINT_UNKNOWN,
+        f"there is no operating point '{name}'; {hint}",
+        "operating_point",
+    )
+
+
+def write(calibration: Calibration, path: Path) -> None:
+    """Write a calibration as JSON.
+
+    Raises:
+        CalibrationError: if the file cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(asdict(calibration), indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise CalibrationError(f"the calibration {path} cannot be written: {error}") from error
+
+
+def read(path: Path) -> Calibration:
+    """Read a calibration.
+
+    Raises:
+        CalibrationError: if the file cannot be read or is damaged.
+    """
+    try:
+        document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        points = tuple(OperatingPoint(**point) for point in document.pop("operating_points"))
+        return Calibration(operating_points=points, **document)
+    except OSError as error:
+        raise CalibrationError(f"the calibration {path} cannot be read: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CalibrationError(
+            f"{path} is not a calibration, or a damaged one ({error!r}); make it with "
+            f"'face-embedding-server calibrate'"
+        ) from error

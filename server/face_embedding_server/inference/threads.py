@@ -1,0 +1,76 @@
+"""How much of the machine this process may use, and how many threads that makes.
+
+    thread               number            does
+    handler              HANDLERS          takes a call with one answer, and embeds an only face
+    stream               STREAMS           sends the answers of a stream
+    open                 OPEN              takes a call that needs no permission
+    aligned              workers()         embeds the faces of a call with several, and of streams
+    photograph           photographs()     decodes, finds, aligns and embeds
+    (of the engine)      available_cpus()  computes, whoever called
+
+Of all that embed at a time, `turns()` are inside the engine, in the order in which they came; the
+others wait, and are given up there if their answer would come too late.
+"""
+
+import math
+import os
+from pathlib import Path
+
+HANDLERS = 128
+STREAMS = 128
+OPEN = 64
+# Health has threads of its own, for each of its methods and for its changes.
+HEALTH = 64
+# Two for each stream of the engine, so that none waits for the next face.
+_WORKERS_PER_CPU = 2
+# Each of the engine's streams has one face in work, one next, and some in reserve.
+_TURNS_PER_CPU = 4
+# Images that a command embeds at a time.
+_EVALUATED_PER_CPU = 4
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def workers() -> int:
+    """Return the number of threads that take aligned faces."""
+    return _WORKERS_PER_CPU * available_cpus()
+
+
+def photographs() -> int:
+    """Return the number of threads that take photographs, each of which is large in memory."""
+    return available_cpus()
+
+
+def turns() -> int:
+    """Return the number of faces that are inside the engine at a time."""
+    return _TURNS_PER_CPU * available_cpus()
+
+
+def evaluated() -> int:
+    """Return the number of images that an evaluation embeds at a time."""
+    return _EVALUATED_PER_CPU * available_cpus()
+
+
+def available_cpus(cgroup: Path = _CGROUP) -> int:
+    """Return the number of processors that the process can keep busy, at least 1.
+
+    It is the smaller of its affinity and of the quota of its control group, rounded up, and not the
+    number of processors of the host: threads beyond it would only be throttled.
+
+    Sources: `sched_getaffinity(2)`; `cpu.max` and `cpu.cfs_quota_us` in the kernel's documentation
+    of control groups, versions 2 and 1.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    quota = _quota(cgroup)
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def _quota(cgroup: Path) -> float | None:
+    """Return the quota in processors, or None if there is none."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((cgroup / file).read_text() for file in files).split()
+        except (OSError, ValueError):
+            continue
+        if quota.isdecimal() and int(period) > 0:
+            return int(quota) / int(period)
+    return None

@@ -1,0 +1,254 @@
+"""What every call passes before its method is run, and after: the one beginning and the one end.
+
+A call gets an id, is let in or not, and is counted, traced and logged. Nothing of its message is
+read before it is let in, and what it raises becomes its status here.
+"""
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from face_embedding_server import context
+from face_embedding_server.context import Call
+from face_embedding_server.errors import Reason, Refusal
+from face_embedding_server.rpc import admission, health, methods, status
+from face_embedding_server.rpc.admission import Admission
+from face_embedding_server.rpc.methods import AnyMethod, Method
+from face_embedding_server.security.access import Access, Permission
+from face_embedding_server.telemetry.metrics import CallKind, Metrics
+from face_embedding_server.telemetry.tracing import CallTracer
+
+REQUEST_ID_KEY = "x-request-id"
+_REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
+_MADE_ID_BYTES = 8
+_MS = 1000
+# Health has threads of its own, and is neither counted nor logged: probes ask all the time.
+_HEALTH_PREFIX = f"/{health.NAME}/"
+# What is not here is a mistake of the caller, or of nobody.
+_LEVELS = {
+    grpc.StatusCode.OK: logging.DEBUG,
+    grpc.StatusCode.INTERNAL: logging.ERROR,
+    grpc.StatusCode.UNKNOWN: logging.ERROR,
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Threads beside those of the server.
+
+    Args:
+        streams: for calls that answer with a stream.
+        open: for calls that need no permission.
+    """
+
+    streams: ThreadPoolExecutor
+    open: ThreadPoolExecutor
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What a method asks of its calls."""
+
+    permissions: frozenset[Permission]
+    admitted: bool
+
+
+class Interceptor(grpc.ServerInterceptor):
+    """Wraps the handlers of all services.
+
+    Args:
+        services: the methods of the project's own services, by the service's full name.
+        access: who may call what.
+        admission: lets calls in while the server does not stop.
+        metrics: counts the calls.
+        tracer: traces them; None where nobody wants that.
+        pools: threads for calls that are not to take those of others.
+    """
+
+    def __init__(
+        self,
+        services: Mapping[str, Sequence[AnyMethod]],
+        access: Access,
+        admission: Admission,
+        metrics: Metrics,
+        tracer: CallTracer | None,
+        pools: Pools,
+    ) -> None:
+        self._rules = {
+            f"{service}/{method.name}": _Rules(
+                method.permissions, not isinstance(method, Method) or method.admitted
+            )
+            for service, methods in services.items()
+            for method in methods
+        }
+        self._access = access
+        self._admission = admission
+        self._pools = pools
+        self._metrics = metrics
+        self._tracer = tracer
+        self._wrapped: dict[str, Any] = {}
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Any],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Return the handler of a call, or none if the server has no such method."""
+        method = handler_call_details.method
+        if wrapped := self._wrapped.get(method):
+            return wrapped
+        handler = continuation(handler_call_details)
+        if handler is None:
+            self._metrics.call_unknown()
+            return None
+        if method.startswith(_HEALTH_PREFIX):
+            return handler
+        wrapped = self._wrapped[method] = self._wrap(method.removeprefix("/"), handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        """Return a handler that does the same within a call, and takes a stream of bytes."""
+        rules = self._rules.get(method)
+        if rules is None:
+            rules = _Rules(methods.FOREIGN.get(method, methods.DEBUG), admitted=False)
+            handler = _taking_bytes(handler)
+        answer = handler.stream_stream or handler.stream_unary
+        if handler.response_streaming:
+
+            def stream(data: Iterator[bytes], call: grpc.ServicerContext) -> Iterator[Any]:
+                with self._call("stream", method, rules, call), self._admitted(rules):
+                    yield from answer(data, call)
+
+            # A caller who leaves streams open takes no thread from other calls.
+            stream.experimental_thread_pool = self._pools.streams  # type: ignore[attr-defined]  # gRPC's.
+            return grpc.stream_stream_rpc_method_handler(
+                stream, response_serializer=handler.response_serializer
+            )
+
+        def unary(data: Iterator[bytes], call: grpc.ServicerContext) -> Any:
+            with self._call("unary", method, rules, call):
+                # A stop does not wait for callers who have not sent anything.
+                message = methods.only(data)
+                with self._admitted(rules):
+                    return answer(iter((message,)), call)
+
+        def open_unary(data: Iterator[bytes], call: grpc.ServicerContext) -> Any:
+            with admission.cut_off_after(admission.PATIENCE_S, call):
+                return unary(data, call)
+
+        # Whoever leaves these open, and everyone may, takes no thread from other calls.
+        open_unary.experimental_thread_pool = self._pools.open  # type: ignore[attr-defined]  # gRPC's.
+        return grpc.stream_unary_rpc_method_handler(
+            unary if rules.permissions else open_unary,
+            response_serializer=handler.response_serializer,
+        )
+
+    @contextmanager
+    def _call(
+        self, kind: CallKind, method: str, rules: _Rules, call: grpc.ServicerContext
+    ) -> Iterator[None]:
+        since = time.perf_counter()
+        request_id = _request_id(call)
+        call.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+        self._metrics.call_began(kind)
+        entered = Call(request_id, call, self._metrics, self._tracer)
+        caller, unless_said = "", grpc.StatusCode.OK
+        with context.entered(entered), self._span(method, request_id, call) as span:
+            try:
+                caller = self._access.check(rules.permissions, call)
+                yield
+            except grpc.RpcError:
+                unless_said = grpc.StatusCode.UNKNOWN
+                raise  # The caller left while a message was awaited, as gRPC knows.
+            except Exception as error:
+                if call.code():  # type: ignore[attr-defined]  # The stub lacks it.
+                    raise  # It is ended already, by a handler of gRPC's own.
+                unless_said = grpc.StatusCode.UNKNOWN
+                status.abort(call, status.report(error))
+            finally:
+                code = _code(call, unless_said)
+                took = time.perf_counter() - since
+                self._metrics.call_ended(kind, method, code.name, took)
+                if span and self._tracer:
+                    self._tracer.end(span, code)
+                _log_end(method, code, took, caller, call)
+
+    def _admitted(self, rules: _Rules) -> AbstractContextManager[None]:
+        return self._admission.admitted() if rules.admitted else nullcontext()
+
+    def _span(
+        self, method: str, request_id: str, call: grpc.ServicerContext
+    ) -> AbstractContextManager[Any]:
+        if self._tracer is None:
+            return nullcontext()
+        return self._tracer.call(method, request_id, call.invocation_metadata())
+
+
+def _taking_bytes(handler: Any) -> Any:
+    """Return a handler of gRPC's own as one that takes a stream of bytes."""
+
+    def parsed(data: bytes) -> Any:
+        try:
+            return handler.request_deserializer(data)
+        except DecodeError as error:
+            raise Refusal(Reason.MALFORMED, "the bytes are not what this method takes") from error
+
+    answer = (
+        handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
+    )
+
+    def take(data: Iterator[bytes], call: grpc.ServicerContext) -> Any:
+        given = map(parsed, data) if handler.request_streaming else parsed(methods.only(data))
+        return answer(given, call)
+
+    make = (
+        grpc.stream_stream_rpc_method_handler
+        if handler.response_streaming
+        else grpc.stream_unary_rpc_method_handler
+    )
+    return make(take, response_serializer=handler.response_serializer)
+
+
+def _request_id(context: grpc.ServicerContext) -> str:
+    """Return the caller's id of the call, if they sent one that can be logged, or a new one."""
+    for key, value in context.invocation_metadata():
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return secrets.token_hex(_MADE_ID_BYTES)
+
+
+def _code(context: grpc.ServicerContext, unless_said: grpc.StatusCode) -> grpc.StatusCode:
+    """Return the status of a call that ends, which gRPC does not say where the caller left."""
+    code: grpc.StatusCode | None = context.code()  # type: ignore[attr-defined]  # The stub lacks it.
+    if code:
+        return code
+    remaining_s: float | None = context.time_remaining()
+    if remaining_s is not None and remaining_s <= 0:
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+    return unless_said if context.is_active() else grpc.StatusCode.CANCELLED
+
+
+def _log_end(
+    method: str, code: grpc.StatusCode, took_s: float, caller: str, context: grpc.ServicerContext
+) -> None:
+    level = _LEVELS.get(code, logging.INFO)
+    if not _log.isEnabledFor(level):
+        return
+    facts = {"method": method, "code": code.name, "ms": round(_MS * took_s, 3)}
+    facts |= {"caller": caller, "peer": context.peer()}
+    if details := context.details():  # type: ignore[attr-defined]  # The stub lacks it.
+        # With what the caller wrote in it: as it stands, but for what could forge a line.
+        text = details.decode("utf-8", "replace") if isinstance(details, bytes) else str(details)
+        facts["details"] = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    _log.log(level, "call ended", extra=facts)

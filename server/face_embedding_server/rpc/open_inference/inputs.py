@@ -1,0 +1,248 @@
+"""From the request of the Open Inference Protocol to faces, and from embeddings to its answer."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from face_embedding.open_inference import open_inference_pb2 as oip
+from face_embedding_models.manifest import ChannelOrder
+from face_embedding_server.errors import Reason, Refusal
+from face_embedding_server.faces.face import (
+    Aligned,
+    Detect,
+    EncodedImage,
+    Face,
+    Preparation,
+    RawImage,
+    Selection,
+)
+from face_embedding_server.faces.headers import ImageSize
+from face_embedding_server.faces.reader import PreparedFace
+from face_embedding_server.inference.model import EmbeddedFace, ServedModel
+from face_embedding_server.rpc.open_inference import tensors
+from face_embedding_server.rpc.open_inference.tensors import refusal
+
+RAW_OUTPUT, NORMALIZED_OUTPUT = OUTPUTS = ("pre_fc1", "embedding")
+_WARNINGS = "warnings"
+_CHANNELS = 3
+_MAX_VALUE = 255
+_CHANNEL_ORDERS: tuple[ChannelOrder, ...] = ("BGR", "RGB")
+_PREPARATIONS: dict[str, Preparation] = {
+    "aligned": Aligned(),
+    "detect": Detect(Selection.ONLY),
+    "largest": Detect(Selection.LARGEST),
+}
+# What clients of other servers send along, and what means nothing here.
+_IGNORED_PARAMETERS = frozenset(
+    {"priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
+)
+_IGNORED_INPUT_PARAMETERS = frozenset({"binary_data_size", "content_type"})
+
+
+@dataclass(frozen=True)
+class Job:
+    """A face of a request.
+
+    Args:
+        photograph: whether it has to be found or aligned.
+        embed: embeds it.
+    """
+
+    photograph: bool
+    embed: Callable[[], EmbeddedFace]
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input that a model takes.
+
+    Args:
+        name: its name.
+        datatype: the type of its values.
+        face_shape: its shape for one face.
+        parameter: the request's parameter that says what the values are.
+        choices: the values of that parameter, of which the first is the default.
+    """
+
+    name: str
+    datatype: str
+    face_shape: tuple[int, ...]
+    parameter: str
+    choices: tuple[str, ...]
+
+
+def inputs_of(size: ImageSize) -> tuple[Input, ...]:
+    """Return the inputs of a model by the size of an aligned face."""
+    height, width = size.height, size.width
+    order, preparation = _CHANNEL_ORDERS, tuple(_PREPARATIONS)
+    return (
+        Input("data", "FP32", (_CHANNELS, height, width), "channel_order", order),
+        Input("face", "UINT8", (height, width, _CHANNELS), "channel_order", order),
+        Input("image", "BYTES", (), "preparation", preparation),
+    )
+
+
+def jobs(request: oip.ModelInferRequest, model: ServedModel, max_faces: int) -> list[Job]:
+    """Return the faces of a request.
+
+    Raises:
+        Refusal: if its tensors or parameters are not what the model takes.
+    """
+    wanted = _input_of(request, model.reader.size)
+    count = _count(request.inputs[0].shape, wanted, max_faces)
+    choice = _choice(request, wanted)
+    if wanted.datatype == "BYTES":
+        files = tensors.files(request, count)
+        return [_of_face(Face(EncodedImage(data), _PREPARATIONS[choice]), model) for data in files]
+    shape = (count, *wanted.face_shape)
+    if wanted.datatype == "UINT8":
+        faces = tensors.numbers(request, np.uint8, shape)
+        return [_of_face(Face(RawImage(face, _order(choice)), Aligned()), model) for face in faces]
+    planes = tensors.numbers(request, np.float32, shape)
+    return [_of_pixels(face, model) for face in _pixels(planes, choice)]
+
+
+def add_outputs(
+    response: oip.ModelInferResponse,
+    names: Sequence[str],
+    embedded: Sequence[EmbeddedFace],
+    *,
+    raw: bool,
+) -> None:
+    """Put the outputs of these names into an answer, raw or typed."""
+    vectors = np.stack([each.raw for each in embedded])
+    norms = np.array([[each.norm] for each in embedded], np.float32)
+    values = {RAW_OUTPUT: vectors, NORMALIZED_OUTPUT: vectors / norms}
+    for name in names:
+        tensors.add(response, name, values[name], raw=raw)
+
+
+def add_warnings(response: oip.ModelInferResponse, embedded: Sequence[EmbeddedFace]) -> None:
+    """Put the reasons of the warnings of each face into an answer, if there are any."""
+    if any(each.warnings for each in embedded):
+        reasons = [[found.reason.name for found in each.warnings] for each in embedded]
+        response.parameters[_WARNINGS].string_param = json.dumps(reasons)
+
+
+def wanted_outputs(request: oip.ModelInferRequest) -> Sequence[str]:
+    """Return the names of the outputs that a request asks for.
+
+    Raises:
+        Refusal: if there is no such output.
+    """
+    if len(request.outputs) > len(OUTPUTS):
+        raise refusal(f"there are only {len(OUTPUTS)} outputs: {', '.join(OUTPUTS)}", "outputs")
+    for index, output in enumerate(request.outputs):
+        if output.name not in OUTPUTS:
+            raise refusal(
+                f"'{output.name}' is no output; these are: {', '.join(OUTPUTS)}",
+                f"outputs[{index}].name",
+            )
+        for name in output.parameters:
+            raise refusal(f"an output has no parameter '{name}'", f"outputs[{index}].parameters")
+    names = [output.name for output in request.outputs]
+    if len(set(names)) < len(names):
+        raise refusal("an output is asked for twice", "outputs")
+    return names or OUTPUTS
+
+
+def _input_of(request: oip.ModelInferRequest, size: ImageSize) -> Input:
+    if len(request.inputs) != 1:
+        raise refusal(f"give exactly one input, there are {len(request.inputs)}", "inputs")
+    tensor = request.inputs[0]
+    known = {each.name: each for each in inputs_of(size)}
+    wanted = known.get(tensor.name)
+    if wanted is None:
+        raise refusal(
+            f"'{tensor.name}' is no input; these are: {', '.join(known)}", "inputs[0].name"
+        )
+    if tensor.datatype != wanted.datatype:
+        raise refusal(
+            f"'{wanted.name}' is {wanted.datatype}, not {tensor.datatype}", "inputs[0].datatype"
+        )
+    for name in tensor.parameters:
+        if name not in _IGNORED_INPUT_PARAMETERS:
+            raise refusal(f"an input has no parameter '{name}'", "inputs[0].parameters")
+    return wanted
+
+
+def _count(shape: Sequence[int], wanted: Input, max_faces: int) -> int:
+    """Return the number of faces of a tensor."""
+    count, face_shape = (shape[0], tuple(shape[1:])) if shape else (0, ())
+    # A file each may also stand in a row of its own.
+    if face_shape != wanted.face_shape and not (wanted.datatype == "BYTES" and face_shape == (1,)):
+        expected = ", ".join(map(str, ("n", *wanted.face_shape)))
+        raise refusal(
+            f"the shape of '{wanted.name}' is [{expected}], not {list(shape)}", "inputs[0].shape"
+        )
+    if count < 1:
+        raise Refusal(Reason.NO_FACES, "the request holds no face", "inputs[0].shape")
+    if count > max_faces:
+        raise Refusal(
+            Reason.TOO_MANY_FACES,
+            f"{count} faces in one request, at most {max_faces} are taken",
+            "inputs[0].shape",
+        )
+    return count
+
+
+def _choice(request: oip.ModelInferRequest, wanted: Input) -> str:
+    """Return what the request says of the values of its input."""
+    for name in request.parameters:
+        if name != wanted.parameter and name not in _IGNORED_PARAMETERS:
+            raise refusal(
+                f"'{wanted.name}' has no parameter '{name}'; it has '{wanted.parameter}'",
+                "parameters",
+            )
+    if wanted.parameter not in request.parameters:
+        return wanted.choices[0]
+    choice: str = request.parameters[wanted.parameter].string_param
+    if choice not in wanted.choices:
+        raise refusal(
+            f"'{wanted.parameter}' is one of the strings {', '.join(wanted.choices)}, not "
+            f"'{choice}'",
+            "parameters",
+        )
+    return choice
+
+
+def _order(choice: str) -> ChannelOrder:
+    return "BGR" if choice == "BGR" else "RGB"
+
+
+def _of_face(face: Face, model: ServedModel) -> Job:
+    def embed() -> EmbeddedFace:
+        (embedded,) = model.embed(face)
+        return embedded
+
+    return Job(face.is_photograph, embed)
+
+
+def _of_pixels(face_bgr: NDArray[np.float32], model: ServedModel) -> Job:
+    return Job(False, lambda: model.embed_prepared(PreparedFace(face_bgr)))
+
+
+def _pixels(planes: NDArray[np.float32], channel_order: str) -> Iterator[NDArray[np.float32]]:
+    """Yield faces, `[height, width, 3]` BGR, of their planes, `[n, 3, height, width]`.
+
+    What the network would take for something else than pixels is refused.
+    """
+    for index, face in enumerate(planes):
+        low, high = float(face.min()), float(face.max())
+        # Written so that a value that is not a number is refused too.
+        if not (low >= 0 and high <= _MAX_VALUE):
+            raise refusal(
+                f"'data' holds pixels from 0 to {_MAX_VALUE}, and these are from {low:g} to "
+                f"{high:g}; the network itself subtracts and scales",
+                f"inputs[0][{index}]",
+            )
+        if high <= 1:
+            raise refusal(
+                f"'data' holds pixels from 0 to {_MAX_VALUE}, and the largest of these is "
+                f"{high:g}: were they scaled to 1 before?",
+                f"inputs[0][{index}]",
+            )
+        yield (face if channel_order == "BGR" else face[::-1]).transpose(1, 2, 0)

@@ -1,0 +1,240 @@
+"""Who may call what.
+
+A TOML file names the callers, how each is recognised, and what it may call:
+
+    [search]
+    permissions = ["embed", "compare"]
+    tokens = [{ sha256 = "5e88…", expires = 2027-01-31T00:00:00Z }, { sha256 = "9b74…" }]
+    certificates = ["search.example.org"]
+
+Only digests of tokens are in it, so that reading it lets nobody in; a token is random and long, so
+that its digest needs no salt.
+"""
+
+import functools
+import hashlib
+import hmac
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import grpc
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    ValidationError,
+    field_validator,
+)
+
+from face_embedding_models import toml
+from face_embedding_server.errors import OperatorError, Reason, Refusal
+from face_embedding_server.security.watched import Watched
+
+Permission = Literal["embed", "compare", "info", "debug"]
+
+_SCHEME = "bearer "
+_AUTHORIZATION = "authorization"
+_CERTIFICATE = "x509_pem_cert"
+_KNOWN_CERTIFICATES = 256
+_TOKEN_BYTES = 32
+
+
+class AccessError(OperatorError):
+    """The access file cannot be used; the message says why."""
+
+
+class Token(BaseModel):
+    """A bearer token: the SHA-256 of its bytes, in hexadecimal, and when it stops to be valid."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str = Field(pattern=r"^[0-9a-fA-F]{64}$")
+    expires: AwareDatetime | None = None
+
+    @field_validator("sha256")
+    @classmethod
+    def _lower(cls, value: str) -> str:
+        return value.lower()
+
+
+class Caller(BaseModel):
+    """A caller: what it may call, and the tokens and certificate names that it is known by."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    permissions: frozenset[Permission]
+    tokens: tuple[Token, ...] = ()
+    certificates: frozenset[Annotated[str, Field(min_length=1)]] = frozenset()
+
+
+class _Callers(RootModel[dict[str, Caller]]):
+    """The access file."""
+
+
+class Access:
+    """Knows the callers.
+
+    Args:
+        file: the access file; None lets everyone call everything.
+        takes_tokens: whether the file may name tokens: they are no secret on a connection that is
+            not encrypted.
+        takes_certificates: whether the file may name certificates: clients show them only if they
+            are asked to.
+
+    Raises:
+        AccessError: if the file cannot be used.
+    """
+
+    def __init__(self, file: Path | None, *, takes_tokens: bool, takes_certificates: bool) -> None:
+        def read(file: Path) -> Mapping[str, Caller]:
+            callers = _read(file)
+            if not takes_tokens and any(caller.tokens for caller in callers.values()):
+                raise AccessError(
+                    f"{file} has tokens, which anyone on the network could read without TLS; give "
+                    f"tls_certificate and tls_key, or set allow_plaintext_tokens"
+                )
+            if not takes_certificates and any(caller.certificates for caller in callers.values()):
+                raise AccessError(
+                    f"{file} names certificates, which clients only show if tls_client_ca is set"
+                )
+            return callers
+
+        self._callers = Watched([file], functools.partial(read, file)) if file else None
+
+    def check(self, permissions: frozenset[Permission], context: grpc.ServicerContext) -> str:
+        """Return the caller's name; empty where none is needed.
+
+        Args:
+            permissions: any of these is enough; none at all means that anyone may call.
+            context: the call.
+
+        Raises:
+            Refusal: if the caller is not known, or may not make this call.
+        """
+        if self._callers is None or not permissions:
+            return ""
+        name, caller = _recognise(self._callers.get(), context)
+        if not caller.permissions & permissions:
+            raise Refusal(
+                Reason.PERMISSION,
+                f"'{name}' may not call this method; it needs the permission "
+                f"{' or '.join(sorted(permissions))}",
+            )
+        return name
+
+
+def new_token() -> tuple[str, str]:
+    """Return a new random token, and its SHA-256 for the access file."""
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    return token, _digest(token)
+
+
+def _read(file: Path) -> Mapping[str, Caller]:
+    try:
+        callers = _Callers.model_validate(toml.loads(file.read_text("utf-8"))).root
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
+        )
+        raise AccessError(f"the access file {file} cannot be used: {problems}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise AccessError(f"the access file {file} cannot be read: {error}") from error
+    if not callers:
+        raise AccessError(f"the access file {file} names no caller")
+    # Whoever is two callers would get the permissions of one of them, and a token twice one expiry.
+    marks = [
+        mark
+        for caller in callers.values()
+        for mark in (*(token.sha256 for token in caller.tokens), *caller.certificates)
+    ]
+    if twice := [mark for mark, count in Counter(marks).items() if count > 1]:
+        raise AccessError(f"the access file {file} has twice: {', '.join(twice)}")
+    return callers
+
+
+def _recognise(callers: Mapping[str, Caller], context: grpc.ServicerContext) -> tuple[str, Caller]:
+    token = _token(context)
+    if token is not None:
+        return _by_token(callers, token)
+    names = _certificate_names(context)
+    for name, caller in callers.items():
+        if caller.certificates & names:
+            return name, caller
+    if names:
+        raise Refusal(
+            Reason.CREDENTIALS_UNKNOWN,
+            f"no caller is known by the client certificate's names: {', '.join(sorted(names))}",
+        )
+    raise Refusal(
+        Reason.CREDENTIALS_MISSING,
+        "send 'authorization: Bearer TOKEN' in the metadata, or use a client certificate",
+    )
+
+
+def _token(context: grpc.ServicerContext) -> str | None:
+    for key, value in context.invocation_metadata():
+        if key == _AUTHORIZATION:
+            if not isinstance(value, str) or not value.lower().startswith(_SCHEME):
+                raise Refusal(
+                    Reason.CREDENTIALS_UNKNOWN,
+                    "the metadata key 'authorization' has to hold 'Bearer TOKEN'",
+                )
+            return value[len(_SCHEME) :]
+    return None
+
+
+def _by_token(callers: Mapping[str, Caller], token: str) -> tuple[str, Caller]:
+    digest = _digest(token)
+    found = [
+        (name, caller, known)
+        for name, caller in callers.items()
+        for known in caller.tokens
+        # Compares all, each in the same time, so that the time tells nothing of any of them.
+        if hmac.compare_digest(known.sha256, digest)
+    ]
+    if not found:
+        raise Refusal(Reason.CREDENTIALS_UNKNOWN, "the bearer token is not known")
+    (name, caller, known), *_ = found
+    if known.expires and known.expires <= datetime.now(timezone.utc):
+        raise Refusal(
+            Reason.CREDENTIALS_EXPIRED,
+            f"the bearer token of '{name}' expired on {known.expires:%Y-%m-%d %H:%M %Z}",
+        )
+    return name, caller
+
+
+def _certificate_names(context: grpc.ServicerContext) -> frozenset[str]:
+    """Return the names in the caller's certificate; none if there is no certificate."""
+    # The typed stub takes the values for single ones.
+    peer: Mapping[str, Any] = context.auth_context()
+    return names_in(peer[_CERTIFICATE][0]) if _CERTIFICATE in peer else frozenset()
+
+
+@functools.lru_cache(_KNOWN_CERTIFICATES)
+def names_in(pem: bytes) -> frozenset[str]:
+    """Return the common name, and the DNS names and URIs among the alternative names.
+
+    gRPC's own list of names mixes in other kinds, such as addresses of mail, and cuts names short
+    at a zero byte.
+    """
+    certificate = x509.load_pem_x509_certificate(pem)
+    names = [each.value for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    try:
+        known = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        known = x509.SubjectAlternativeName([])
+    for kind in (x509.DNSName, x509.UniformResourceIdentifier):
+        names += known.get_values_for_type(kind)
+    return frozenset(str(name) for name in names)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
