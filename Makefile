@@ -14,7 +14,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test test-python serve parity bench profile stages docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-fast test-python serve parity bench profile stages docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ test: setup  ## run all tests, with coverage
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+test-fast: setup  ## run the tests that answer soon
+	$(BIN)/python -m pytest -q -m 'not slow' tests/models tests/server tests/client
+
 # In an environment of its own, so that .venv keeps its Python.
 OTHER = build/venv-$(notdir $(PYTHON))
 
@@ -75,10 +78,11 @@ parity: $(STORE)/$(MODEL)/current.json  ## check that both backends give the sam
 docs: setup  ## build the documentation, as build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-lint: setup  ## check style, and the contract's
+lint: setup  ## check style, imports, and the contract's style
+	mkdir -p build
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	mkdir -p build
+	$(BIN)/lint-imports --no-cache > build/imports.txt || (cat build/imports.txt && exit 1)
 	$(BIN)/python -m grpc_tools.protoc -Iprotos -I$(INCLUDE) --include_imports --include_source_info \
 		--descriptor_set_out=build/contract.binpb $(PROTO)
 	$(BIN)/buf lint build/contract.binpb --config buf.yaml

@@ -17,10 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
-from face_embedding_models import drift, ir, manifest, quantization, synthesis
+from face_embedding_models import manifest
+from face_embedding_models.mxnet import synthesis
+from face_embedding_models.openvino import ir, quantization
+from face_embedding_models.openvino.precision import DRIFT_THRESHOLD
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
-from face_embedding_models.stored import IR_MODEL_FILE, Provenance
+from face_embedding_models.store.stored import IR_MODEL_FILE, Provenance
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -115,14 +118,13 @@ def prepare(store: Store, name: str, precision: str) -> None:
     if name not in store.names():
         known = manifest.load(name)
         made = Provenance("synthetic", "synthesize")
-        stand_in = store.add(known, synthesis.synthesize(known), made, ir.convert)
-        store.use(stand_in)
+        ir.put_to_use(store, known, synthesis.synthesize(known), made)
     stored = store.get(name)
     if not stored.ir_folder(precision).exists():
         faces = [face.pixels_bgr for face in sample_faces(112, 112)]
         mirrored = [face[:, ::-1] for face in faces]
         with redirect_stdout(sys.stderr):  # Keep progress bars out of the table.
-            quantization.quantize(stored, [*faces, *mirrored], drift.DEFAULT_THRESHOLD)
+            quantization.quantize(stored, [*faces, *mirrored], DRIFT_THRESHOLD)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from bench import MODELS, prepare
 from skimage import data
 
 from face_embedding_models.store import Store
-from face_embedding_server import alignment, backends, detectors, quality
-from face_embedding_server.image_headers import ImageSize
-from face_embedding_server.images import ImageReader
+from face_embedding_server.faces import alignment, detectors, quality
+from face_embedding_server.faces.headers import ImageSize
+from face_embedding_server.faces.images import ImageReader
+from face_embedding_server.inference import backends
 
 ROUNDS = 30
 JPEG_QUALITY = 90

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from face_embedding_client import FaceEmbeddingClient
-from face_embedding_models import importing, ir, manifest
+from face_embedding_models import manifest
+from face_embedding_models.installing import importing
+from face_embedding_models.openvino import ir
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
-from face_embedding_server.images import Image as Face
-from hosts import WEB_VARIABLES, Hosts, serving
+from face_embedding_server.faces.images import Image as Face
 from support import (
     MOBILE,
     RESNET34,
@@ -25,6 +26,7 @@ from support import (
     running_server,
     small_settings,
 )
+from support.hosts import WEB_VARIABLES, Hosts, serving
 
 DATA_VARIABLE = "FACE_EMBEDDING_TEST_DATA"
 
@@ -101,10 +103,7 @@ def trained_store(tmp_path_factory: pytest.TempPathFactory, test_data: Path) -> 
     store = Store(tmp_path_factory.mktemp("trained"))
     source = test_data / "models" / "model-y1-test2"
     known = manifest.load(MOBILE)
-    trained = importing.import_weights(
-        store, known, [str(source)], allow_unverified=True, prepare=ir.convert
-    )
-    store.use_version(MOBILE, trained.version)
+    importing.import_weights(store, known, [str(source)], allow_unverified=True, put=ir.put_to_use)
     return store
 
 

@@ -12,7 +12,8 @@ import trustme
 from twins import Blocking, Client
 
 import support
-from face_embedding_client import FaceEmbeddingClient, Landmarks, cli
+from face_embedding_client import FaceEmbeddingClient, Landmarks
+from face_embedding_client.cli.main import main
 from face_embedding_models.store import Store
 from support import Identity, RunningServer, encode, running_server, small_settings
 
@@ -77,7 +78,7 @@ def run(
     monkeypatch.setenv("FACE_EMBEDDING_ADDRESS", "127.0.0.1:1")
 
     def run(*arguments: str, address: str = server.address) -> tuple[int, str, str]:
-        status = cli.main([*arguments, "--address", address])
+        status = main([*arguments, "--address", address])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 

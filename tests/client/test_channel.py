@@ -14,7 +14,6 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from twins import Client
 
-import http2
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import (
@@ -28,8 +27,8 @@ from face_embedding_client import (
     Tls,
     _channel,
 )
-from http2 import Frame
-from support import RunningServer
+from support import RunningServer, http2
+from support.http2 import Frame
 
 FACE = RawFace(np.zeros((112, 112, 3), np.uint8), "BGR")
 STORED = Embedding(np.ones(4, np.float32), 1, "space")

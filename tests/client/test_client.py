@@ -24,7 +24,7 @@ from face_embedding_client import (
     ServerUnavailableError,
     UnknownModelError,
 )
-from face_embedding_server.images import Image as Pixels
+from face_embedding_server.faces.images import Image as Pixels
 from support import MOBILE, RunningServer, encode
 
 

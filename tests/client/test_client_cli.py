@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from face_embedding_models.store import Store
-from face_embedding_server.images import Image as Face
+from face_embedding_server.faces.images import Image as Face
 from support import MOBILE, RunningServer, encode, running_server, small_settings
 
 

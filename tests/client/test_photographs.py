@@ -28,7 +28,7 @@ from face_embedding_client import (
     RawFace,
     ServerError,
 )
-from face_embedding_server.images import Image as Pixels
+from face_embedding_server.faces.images import Image as Pixels
 from support import RunningServer, encode
 
 NAME = "person02_00"

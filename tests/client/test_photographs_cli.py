@@ -18,9 +18,8 @@ from face_embedding_client import (
     FaceWarning,
     OperatingPoint,
     PreparedFace,
-    _matrix_cli,
-    _output_cli,
 )
+from face_embedding_client.cli import matrix, output
 from support import RunningServer, encode
 
 SIDEWAYS = 6  # The EXIF orientation of a camera that was held on its side.
@@ -48,8 +47,8 @@ def dark(tmp_path: Path, faces: list[Any]) -> str:
 def no_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment without Matplotlib."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "face_embedding_client._drawing", raising=False)
-    monkeypatch.delattr(face_embedding_client, "_drawing", raising=False)
+    monkeypatch.delitem(sys.modules, "face_embedding_client.cli.drawing", raising=False)
+    monkeypatch.delattr(face_embedding_client.cli, "drawing", raising=False)
 
 
 def test_embed_detects(run: Any, files: dict[str, str]) -> None:
@@ -86,7 +85,7 @@ def test_warning_in_words(run: Any, dark: str) -> None:
 def test_warning_of_two_words(capsys: pytest.CaptureFixture[str]) -> None:
     """A reason is put into words with its value and its limit, even an unknown one."""
     warnings = [FaceWarning("NOT_FRONTAL", 0.51234, 0.35), FaceWarning("99", 1, 2)]
-    _output_cli.print_warnings("a.jpg", warnings)
+    output.print_warnings("a.jpg", warnings)
     assert capsys.readouterr().err == (
         "a.jpg: warning: not frontal (nose off its place in distances of the eyes: 0.512, "
         "limit 0.35)\na.jpg: warning: 99 (measured: 1, limit 2)\n"
@@ -409,4 +408,4 @@ def test_matrix_picture(count: int, run: Any, tmp_path: Path, faces: list[Any]) 
 )
 def test_short_names(names: list[str], short: list[str]) -> None:
     """Names in a table are short, and different where the files are."""
-    assert _matrix_cli.short_names(names, 12) == short
+    assert matrix.short_names(names, 12) == short

@@ -16,7 +16,7 @@ from face_embedding_client import (
     Tls,
 )
 from face_embedding_models.store import Store
-from face_embedding_server.images import Image as Pixels
+from face_embedding_server.faces.images import Image as Pixels
 from support import Identity, RunningServer, running_server, small_settings
 
 Issue = Callable[..., Identity]

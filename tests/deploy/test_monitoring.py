@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_client import FaceEmbeddingClient, FaceEmbeddingError, RawFace
 from face_embedding_models.store import Store
-from face_embedding_server.images import Image as Face
+from face_embedding_server.faces.images import Image as Face
 from support import running_server, small_settings
 
 DASHBOARD = json.loads((DEPLOY / "grafana" / "face-embedding.json").read_text("utf-8"))

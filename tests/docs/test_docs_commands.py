@@ -7,12 +7,16 @@ import shlex
 import pytest
 from docs_pages import PAGES, ROOT, blocks
 
-from face_embedding_client import cli as client_cli
-from face_embedding_server import cli as server_cli
+from face_embedding_client.cli import main as client_cli
 from face_embedding_server import settings
+from face_embedding_server.cli.main import COMMANDS as SERVER_COMMANDS
+from face_embedding_server.cli.main import build_parser
 from face_embedding_server.settings import Settings
 
-PARSERS = {"face-embedding": client_cli, "face-embedding-server": server_cli}
+PARSERS = {
+    "face-embedding": client_cli._parser(),
+    "face-embedding-server": build_parser(list(SERVER_COMMANDS)),
+}
 COMMANDS = [line for block in blocks("sh") for line in block.text.splitlines() if line]
 # What is shown without being run here, such as what needs Docker, may call these as well.
 SHOWN = [
@@ -26,7 +30,7 @@ SHOWN = [
 def parse(command: str) -> argparse.Namespace:
     program, *arguments = shlex.split(command, comments=True)
     try:
-        return PARSERS[program]._parser().parse_args(arguments)
+        return PARSERS[program].parse_args(arguments)
     except SystemExit as error:
         pytest.fail(f"{command}: exit status {error.code}")
 

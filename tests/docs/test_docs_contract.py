@@ -10,7 +10,8 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FileDescripto
 
 from face_embedding.open_inference import open_inference_pb2 as v2
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_server.errors import Refusal, code_of
+from face_embedding_server.errors import Reason, Refusal
+from face_embedding_server.rpc.status import code_of
 
 PROTO = """
 syntax = "proto3";
@@ -108,11 +109,9 @@ def test_error_codes() -> None:
     """The codes in the table of errors are those that the server answers."""
     rows = dict(re.findall(r"^\| `(\w+)`.*? \| `(\w+)` \|", pages.contracts()["contract.md"], re.M))
     values = pb.ErrorReason.DESCRIPTOR.values
-    assert rows == {
-        value.name.removeprefix("ERROR_REASON_"): code_of(Refusal(value.number, "")).name
-        for value in values
-        if value.number != pb.ERROR_REASON_UNSPECIFIED
-    }
+    assert rows == {reason.name: code_of(Refusal(reason, "")).name for reason in Reason}
+    known = {value.name.removeprefix("ERROR_REASON_") for value in values}
+    assert known == {"UNSPECIFIED", *rows}
 
 
 def names(contract: FileDescriptor) -> Iterator[str]:

@@ -7,10 +7,12 @@ from docs_pages import DOCS, blocks
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_models import manifest
-from face_embedding_server import quality
-from face_embedding_server.access import permissions_of
-from face_embedding_server.alignment import TEMPLATE
-from face_embedding_server.server import _HANDLERS, _STREAMS
+from face_embedding_server.faces import detectors, quality
+from face_embedding_server.faces.alignment import TEMPLATE
+from face_embedding_server.inference import backends
+from face_embedding_server.inference.threads import HANDLERS, STREAMS
+from face_embedding_server.server import SERVICES
+from face_embedding_server.settings import Settings
 
 _OURS = "FaceEmbeddingService"
 
@@ -53,11 +55,27 @@ def test_warnings() -> None:
     ranges += [each for each, _ in quality._OF_LANDMARKS]
     limits = {}
     for each in ranges:
-        name = pb.WarningReason.Name(each.reason).removeprefix("WARNING_REASON_")
+        name = each.reason.name
         low = each.low > float("-inf")
         limits[name] = f"below {each.low:g}" if low else f"above {each.high:g}"
     limits["LOW_NORM"] = "below the model's limit"
     assert {name: cells[-1] for name, cells in rows("preparation.md", "Warning").items()} == limits
+
+
+def test_detectors() -> None:
+    """The table of detectors, and the setting's description, have every one that there is."""
+    table = rows("preparation.md", "`detector`")
+    assert set(table) == {*detectors.NAMES, detectors.NONE, detectors.AUTO}
+    description = Settings.model_fields["detector"].description or ""
+    assert [name for name in table if name not in description] == []
+
+
+def test_backends() -> None:
+    """The table of backends, and the setting's description, have every one that there is."""
+    table = rows("parity.md", "Backend")
+    assert set(table) == set(backends.NAMES)
+    description = Settings.model_fields["backend"].description or ""
+    assert [name for name in table if name not in description] == []
 
 
 def test_template() -> None:
@@ -73,10 +91,11 @@ def test_permissions() -> None:
         for name in re.findall(r"`(\w+)`", methods):
             of_v2 = name in v2.methods_by_name
             service = (v2 if of_v2 else pb.DESCRIPTOR.services_by_name[_OURS]).full_name
-            assert permissions_of(f"{service}/{name}") == {permission}
+            (found,) = (each for each in SERVICES[service] if each.name == name)
+            assert found.permissions == {permission}
 
 
 def test_handlers() -> None:
     """The numbers of calls and of streams that are answered at once are the server's."""
     text = (DOCS / "operations.md").read_text("utf-8")
-    assert f"{_HANDLERS} are answered at once, and {_STREAMS} streams beside them" in text
+    assert f"{HANDLERS} are answered at once, and {STREAMS} streams beside them" in text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from docs_pages import Block, blocks
 
-from face_embedding_server.images import Image as Face
+from face_embedding_server.faces.images import Image as Face
 from support import RunningServer, encode, person
 
 ADDRESS = "127.0.0.1:50051"

@@ -6,7 +6,7 @@ import pytest
 from docs_pages import blocks, settings_page
 
 from face_embedding_server import settings
-from face_embedding_server.access import Access
+from face_embedding_server.security.access import Access
 from face_embedding_server.settings import Settings
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from broken_onnx import MANIFEST
-from face_embedding_server import cli
-from face_embedding_server.backends import mxnet as mxnet_backend
+from face_embedding_server.cli.main import main
+from face_embedding_server.inference.backends import mxnet as mxnet_backend
 from support import WITH_MXNET
+from support.broken_onnx import MANIFEST
 
 
 @pytest.fixture(scope="session", params=[WITH_MXNET])
@@ -33,7 +33,7 @@ def take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tu
             described.write_text(text)
         arguments = ["models", "import", name, str(file), "--manifest", str(described)]
         store = ["--store", str(tmp_path / "store")]
-        status = cli.main([*arguments, "--allow-unverified", *store])
+        status = main([*arguments, "--allow-unverified", *store])
         return status, capsys.readouterr().err.replace(str(tmp_path), "DIR")
 
     return take

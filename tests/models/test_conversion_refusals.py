@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from face_embedding_models import conversion, manifest
-from face_embedding_models.checkpoint import Checkpoint
+from face_embedding_models import manifest
 from face_embedding_models.errors import CheckpointError, ConversionError, UnsupportedOperatorError
-from face_embedding_models.symbol import Node, Symbol
+from face_embedding_models.mxnet import conversion
+from face_embedding_models.mxnet.checkpoint import Checkpoint
+from face_embedding_models.mxnet.symbol import Node, Symbol
 
 KNOWN = manifest.load("face-recognition-mobilefacenet-arcface")
 MANIFEST = dataclasses.replace(

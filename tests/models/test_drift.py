@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from face_embedding_models import drift, sealed
-from face_embedding_models.drift import Drift
 from face_embedding_models.errors import DriftError, StoreError
-from face_embedding_models.store import Store
+from face_embedding_models.openvino import drift
+from face_embedding_models.openvino.drift import Drift
+from face_embedding_models.store import Store, sealed
 from support import MOBILE, Golden, needs_bf16
 
 THRESHOLD = 0.4

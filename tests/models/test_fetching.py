@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from face_embedding_models import fetching
 from face_embedding_models.errors import FetchError
-from face_embedding_models.fetching import Timeouts
-from hosts import Answer, Hosts, redirect, serving
+from face_embedding_models.installing import fetching
+from face_embedding_models.installing.fetching import Timeouts
+from support.hosts import Answer, Hosts, redirect, serving
 
 BODY = bytes(range(256)) * 400
 OTHER = BODY[::-1]

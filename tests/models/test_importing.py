@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from face_embedding_models import importing, manifest, params, sources, symbol
+from face_embedding_models import manifest
 from face_embedding_models.errors import CheckpointError, ImportRefusedError
+from face_embedding_models.installing import importing, sources
 from face_embedding_models.manifest import Manifest
+from face_embedding_models.mxnet import params, symbol
+from face_embedding_models.mxnet.symbol import Node, Symbol
 from face_embedding_models.store import Store
-from face_embedding_models.stored import StoredModel
-from face_embedding_models.symbol import Node, Symbol
+from face_embedding_models.store.stored import StoredModel
 
 KNOWN = manifest.load("face-recognition-mobilefacenet-arcface")
 NODES = (Node("null", "data"), Node("null", "w"), Node("_plus", "fc1", (0, 1)))

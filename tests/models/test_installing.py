@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from face_embedding_models import importing, manifest
-from face_embedding_models.checkpoint import PARAMS_FILE, SYMBOL_FILE
+from face_embedding_models import manifest
 from face_embedding_models.errors import FetchError, ImportRefusedError, LicenseError
-from face_embedding_models.fetching import Timeouts
+from face_embedding_models.formats import PARAMS_FILE, SYMBOL_FILE
+from face_embedding_models.installing import importing
+from face_embedding_models.installing.fetching import Timeouts
 from face_embedding_models.manifest import AnyManifest, Manifest
 from face_embedding_models.store import Store
-from face_embedding_models.stored import StoredWeights
-from hosts import Answer, Hosts
-from made_weights import SYMBOL, listed, model_of, params_of, sha256, zipped
+from face_embedding_models.store.stored import StoredModel, StoredWeights
 from support import MOBILE
+from support.hosts import Answer, Hosts
+from support.made_weights import SYMBOL, listed, model_of, params_of, sha256, zipped
 
 PARAMS = params_of()
 WRONG = params_of(2)
@@ -277,11 +278,14 @@ def test_failed_preparation(store: Store, hosts: Hosts) -> None:
     install(store, with_archive(hosts.url("/1.zip", Answer(ARCHIVE))))
     before, data = tree(store), archive_of(params=WRONG)
 
-    def prepare(_: object) -> None:
-        raise FetchError("no")
+    def put(*weights: Any) -> StoredModel:
+        def fail(_: StoredModel) -> None:
+            raise FetchError("no")
+
+        return Store.add(*weights, fail)
 
     with pytest.raises(FetchError):
-        install(store, with_archive(hosts.url("/2.zip", Answer(data)), data=data), prepare=prepare)
+        install(store, with_archive(hosts.url("/2.zip", Answer(data)), data=data), put=put)
     assert tree(store) == before
 
 

@@ -8,10 +8,12 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from face_embedding_models import checkpoint, conversion, ir, manifest, params, synthesis
+from face_embedding_models import manifest
 from face_embedding_models.errors import ConversionError, StoreError
+from face_embedding_models.mxnet import checkpoint, conversion, params, synthesis
+from face_embedding_models.openvino import ir
 from face_embedding_models.store import Store
-from face_embedding_models.stored import StoredModel
+from face_embedding_models.store.stored import StoredModel
 from support import MOBILE, SYNTHETIC, Golden
 
 # Of raw values, whose root mean square is about 1; measured 4e-6.

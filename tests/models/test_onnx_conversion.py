@@ -9,12 +9,15 @@ import openvino as ov
 import pytest
 from onnx import helper, numpy_helper
 
-from face_embedding_models import checkpoint, ir, manifest, onnx_conversion
-from face_embedding_models.checkpoint import Checkpoint
+from face_embedding_models import formats, manifest
 from face_embedding_models.manifest import Manifest
+from face_embedding_models.mxnet import checkpoint
+from face_embedding_models.mxnet.checkpoint import Checkpoint
+from face_embedding_models.onnx import conversion
+from face_embedding_models.openvino import ir
 from face_embedding_models.store import Store
-from onnx_networks import Form, as_model, as_onnx, described
 from support import MOBILE, RESNET34, Golden
+from support.onnx_networks import Form, as_model, as_onnx, described
 
 KNOWN = manifest.load(MOBILE)
 # Measured 3e-7, on unit embeddings; their values reach 0.3.
@@ -47,7 +50,7 @@ class Converted:
 @pytest.fixture(scope="module")
 def trained(test_data: Path) -> Checkpoint:
     folder = test_data / "models" / "model-y1-test2"
-    names = (checkpoint.SYMBOL_FILE, checkpoint.PARAMS_FILE)
+    names = (formats.SYMBOL_FILE, formats.PARAMS_FILE)
     return checkpoint.parse(*((folder / name).read_bytes() for name in names))
 
 
@@ -63,12 +66,12 @@ def converted(
 def convert(data: bytes, known: Manifest, folder: Path) -> ov.Model:
     """Convert an ONNX file here; a process of its own does the same more slowly."""
     (folder / "model.onnx").write_bytes(data)
-    return onnx_conversion.convert(folder / "model.onnx", known)
+    return conversion.convert(folder / "model.onnx", known)
 
 
 def embed(network: ov.Model, faces: list[np.ndarray]) -> np.ndarray:
     """Return unit embeddings of faces, one by one."""
-    return unit(ir.embed(ir.compile_for(network, ov.Type.f32), faces))
+    return unit(ir.embed(ir.compile_for(network, "f32"), faces))
 
 
 def unit(embeddings: np.ndarray) -> np.ndarray:
@@ -115,7 +118,7 @@ def test_several_faces_at_once(
     """Faces give the same together as one by one, also where the file fixes the batch at one."""
     form = Form(batch=batch)
     network = convert(as_onnx(trained, KNOWN, form), described(form), tmp_path)
-    compiled = ir.compile_for(network, ov.Type.f32)
+    compiled = ir.compile_for(network, "f32")
     together = compiled(np.concatenate([ir.as_input(face) for face in golden.faces]))[0]
     np.testing.assert_allclose(together, ir.embed(compiled, golden.faces), rtol=0, atol=1e-5)
 
@@ -145,7 +148,7 @@ def test_flattened_batch(trained: Checkpoint, golden: Golden, tmp_path: Path) ->
     model.graph.initializer.append(numpy_helper.from_array(np.array([1, -1]), "row"))
     flatten.CopyFrom(helper.make_node("Reshape", [flatten.input[0], "row"], flatten.output))
     network = convert(model.SerializeToString(), described(), tmp_path)
-    compiled = ir.compile_for(network, ov.Type.f32)
+    compiled = ir.compile_for(network, "f32")
     together = compiled(np.concatenate([ir.as_input(face) for face in golden.faces]))[0]
     np.testing.assert_allclose(unit(together), unit(golden.embeddings), rtol=0, atol=TOLERANCE)
 
@@ -161,7 +164,7 @@ def test_batch_of_one(tmp_path: Path) -> None:
     network = convert(model.SerializeToString(), described(size=12), tmp_path)
     face = np.full((112, 112, 3), (1, 2, 3), np.uint8)
     assert network.input().partial_shape == ov.PartialShape([1, 3, 112, 112])
-    embedding = ir.embed(ir.compile_for(network, ov.Type.f32), [face])
+    embedding = ir.embed(ir.compile_for(network, "f32"), [face])
     np.testing.assert_allclose(embedding, [np.repeat([3, 2, 1], 4)], rtol=1e-6)
 
 

@@ -10,7 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
-from broken_onnx import (
+from face_embedding_models.installing import sources
+from face_embedding_models.onnx import sandbox
+from face_embedding_models.store import Store
+from support.broken_onnx import (
     LAST,
     MANIFEST,
     cut_half,
@@ -24,8 +27,6 @@ from broken_onnx import (
     with_values,
     zipped,
 )
-from face_embedding_models import sandbox, sources
-from face_embedding_models.store import Store
 
 Take: TypeAlias = Callable[..., tuple[int, str]]
 Refuse: TypeAlias = Callable[..., None]

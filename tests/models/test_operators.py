@@ -11,10 +11,11 @@ import openvino as ov
 import pytest
 from numpy.typing import NDArray
 
-from face_embedding_models import conversion, manifest, symbol
-from face_embedding_models.checkpoint import Checkpoint
+from face_embedding_models import manifest
 from face_embedding_models.manifest import Manifest
-from face_embedding_models.operators import CONVERTERS
+from face_embedding_models.mxnet import conversion, symbol
+from face_embedding_models.mxnet.checkpoint import Checkpoint
+from face_embedding_models.mxnet.operators import CONVERTERS
 
 Sym = Any  # MXNet ships no types.
 Arrays = dict[str, NDArray[np.float32]]

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import pytest
 
-from broken_onnx import MANIFEST
+from support.broken_onnx import MANIFEST
 
 Refuse: TypeAlias = Callable[..., None]
 MANIFESTS: dict[str, tuple[str | None, str, str]] = {

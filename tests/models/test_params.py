@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from face_embedding_models import params
 from face_embedding_models.errors import CheckpointError
+from face_embedding_models.mxnet import params
 
 HEADER = struct.pack("<QQQ", 0x112, 0, 1)
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from face_embedding_models import fetching, partial_downloads
 from face_embedding_models.errors import FetchError, ImportRefusedError
-from face_embedding_models.fetching import Timeouts
-from hosts import Answer, Hosts
+from face_embedding_models.installing import fetching, partial_downloads
+from face_embedding_models.installing.fetching import Timeouts
+from support.hosts import Answer, Hosts
 
 URL = "https://models.example/x"
 

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from face_embedding_models import drift, ir, quantization
-from face_embedding_models.drift import Drift
 from face_embedding_models.errors import QuantizationError, StoreError
+from face_embedding_models.openvino import drift, ir, quantization
+from face_embedding_models.openvino.drift import Drift
 from face_embedding_models.store import Store
 from support import MOBILE, Golden
 

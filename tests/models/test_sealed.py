@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from face_embedding_models import sealed
 from face_embedding_models.errors import StoreError
+from face_embedding_models.store import sealed
 
 
 def put(text: str) -> Callable[[Path], None]:
@@ -68,7 +68,7 @@ def test_replacements_at_once(folder: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from face_embedding_models import sealed
+from face_embedding_models.store import sealed
 
 with sealed.pending_folder(Path(sys.argv[1])) as folder:
     (folder / "model.bin").write_text("a part")

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from face_embedding_models import checkpoint, formats, manifest, params, sealed, symbol
+from face_embedding_models import formats, manifest
 from face_embedding_models.errors import CheckpointError, StoreError, UnknownModelError
-from face_embedding_models.store import Store, default_root
-from face_embedding_models.stored import Provenance, StoredModel
-from face_embedding_models.symbol import Node, Symbol
+from face_embedding_models.mxnet import checkpoint, params, symbol
+from face_embedding_models.mxnet.symbol import Node, Symbol
+from face_embedding_models.store import Store, default_root, sealed
+from face_embedding_models.store.stored import Provenance, StoredModel
 
 NAME = "face-recognition-mobilefacenet-arcface"
 KNOWN = manifest.load(NAME)
@@ -133,7 +134,7 @@ def test_lost_checkpoint(store: Store, model: StoredModel) -> None:
 
 def test_changed_parameters(model: StoredModel) -> None:
     """Parameters that were changed are not read."""
-    (model.checkpoint_folder / checkpoint.PARAMS_FILE).write_bytes(weights(2))
+    (model.checkpoint_folder / formats.PARAMS_FILE).write_bytes(weights(2))
     with pytest.raises(StoreError, match=r"model-0000\.params was changed since it was written"):
         model.read_checkpoint()
 

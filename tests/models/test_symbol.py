@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from face_embedding_models import checkpoint, params, symbol
 from face_embedding_models.errors import CheckpointError
-from face_embedding_models.symbol import Node, Symbol
+from face_embedding_models.mxnet import checkpoint, params, symbol
+from face_embedding_models.mxnet.symbol import Node, Symbol
 
 DATA: dict[str, Any] = {"op": "null", "name": "data", "inputs": []}
 RELU: dict[str, Any] = {"op": "relu", "name": "relu", "inputs": [[0, 0, 0]]}

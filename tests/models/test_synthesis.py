@@ -10,17 +10,10 @@ import openvino as ov
 import pytest
 from numpy.typing import NDArray
 
-from face_embedding_models import (
-    checkpoint,
-    formats,
-    ir,
-    manifest,
-    networks,
-    params,
-    symbol,
-    synthesis,
-)
+from face_embedding_models import formats, manifest
 from face_embedding_models.errors import ModelError
+from face_embedding_models.mxnet import networks, params, symbol, synthesis
+from face_embedding_models.openvino import ir
 from face_embedding_models.store import Store
 from support import MOBILE, RESNET34, Golden
 
@@ -51,7 +44,7 @@ def test_repeats() -> None:
 @pytest.mark.parametrize("name", DIGESTS)
 def test_finite(name: str) -> None:
     """Every value of a stand-in is finite."""
-    arrays = params.parse(stand_in(name)[checkpoint.PARAMS_FILE])
+    arrays = params.parse(stand_in(name)[formats.PARAMS_FILE])
     assert [key for key, array in arrays.items() if not np.isfinite(array).all()] == []
 
 
@@ -59,7 +52,7 @@ def test_resnet34_parameters(test_data: Path) -> None:
     """The ResNet34 stand-in has the names, kinds and shapes of the published parameters."""
     with (test_data / "r34_parameters.csv").open() as file:
         expected = {f"{row['kind']}:{row['name']}": row["shape"] for row in csv.DictReader(file)}
-    arrays = params.parse(stand_in(RESNET34)[checkpoint.PARAMS_FILE])
+    arrays = params.parse(stand_in(RESNET34)[formats.PARAMS_FILE])
     assert {name: "x".join(map(str, a.shape)) for name, a in arrays.items()} == expected
 
 
@@ -72,7 +65,7 @@ def graph_of(text: bytes) -> list[tuple[str, str, list[str]]]:
 def test_mobilefacenet_graph(test_data: Path) -> None:
     """The MobileFaceNet stand-in has the published graph, node for node."""
     published = (test_data / "models" / "model-y1-test2" / "model-symbol.json").read_bytes()
-    assert graph_of(stand_in(MOBILE)[checkpoint.SYMBOL_FILE]) == graph_of(published)
+    assert graph_of(stand_in(MOBILE)[formats.SYMBOL_FILE]) == graph_of(published)
 
 
 def test_unknown_family() -> None:

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from face_embedding_models import importing, manifest
-from face_embedding_models.checkpoint import PARAMS_FILE, SYMBOL_FILE
+from face_embedding_models import manifest
 from face_embedding_models.errors import ImportRefusedError, StoreError, UnknownModelError
+from face_embedding_models.formats import PARAMS_FILE, SYMBOL_FILE
+from face_embedding_models.installing import importing
 from face_embedding_models.manifest import Manifest
 from face_embedding_models.store import Store
-from face_embedding_server import cli
-from made_weights import OWN, SYMBOL, listed, model_of, onnx_of, own_toml, params_of, zipped
+from face_embedding_server.cli.main import main
 from support import MOBILE
+from support.made_weights import OWN, SYMBOL, listed, model_of, onnx_of, own_toml, params_of, zipped
 
 PARAMS = params_of()
 ARCHIVE = zipped({f"a/{PARAMS_FILE}": PARAMS, f"a/{SYMBOL_FILE}": SYMBOL})
@@ -39,7 +40,7 @@ def store(root: Path) -> Store:
 @pytest.fixture
 def run(root: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     def run(*arguments: str) -> tuple[int, str, str]:
-        status = cli.main(["models", *arguments, "--store", str(root)])
+        status = main(["models", *arguments, "--store", str(root)])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 

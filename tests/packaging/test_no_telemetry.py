@@ -5,9 +5,9 @@ import sys
 
 PROGRAM = """
 import sys
-from face_embedding_models import ir, quantization
+from face_embedding_models.openvino import ir, quantization
 from face_embedding_server import server
-from face_embedding_server.backends import openvino
+from face_embedding_server.inference.backends import openvino
 import nncf
 print(sys.modules["openvino_telemetry"])
 from openvino.tools.ovc import telemetry_utils

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from face_embedding_server.images import Image as Face
+from face_embedding_server.faces.images import Image as Face
 from support import RunningServer, encode
 
 ROOT = Path(__file__).parents[2]

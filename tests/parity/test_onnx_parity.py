@@ -13,15 +13,17 @@ import pytest
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.open_inference import open_inference_pb2_grpc as oip_grpc
 from face_embedding_client import Embedding, FaceEmbeddingClient
-from face_embedding_models import importing, ir
+from face_embedding_models.installing import importing
 from face_embedding_models.manifest import Manifest
+from face_embedding_models.openvino import ir
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
-from face_embedding_server import backends, cli
-from face_embedding_server.backends import BackendError
-from face_embedding_server.images import swap_red_and_blue
-from onnx_networks import Form, as_onnx, described
+from face_embedding_server.cli.main import main
+from face_embedding_server.faces.images import swap_red_and_blue
+from face_embedding_server.inference import backends
+from face_embedding_server.inference.backends import BackendError
 from support import MOBILE, Golden, encode, needs_bf16, running_server, small_settings
+from support.onnx_networks import Form, as_onnx, described
 
 # Between the engines, and of either to MXNet, on unit embeddings. Measured 4e-7.
 TOLERANCE = 5e-6
@@ -42,10 +44,7 @@ def put(store: Store, source: Store, known: Manifest, form: Form, folder: Path) 
     given = source.get(MOBILE)
     file = folder / "anything.onnx"
     file.write_bytes(as_onnx(given.read_checkpoint(), given.manifest, form))
-    added = importing.import_weights(
-        store, known, [str(file)], allow_unverified=True, prepare=ir.convert
-    )
-    store.use_version(known.name, added.version)
+    importing.import_weights(store, known, [str(file)], allow_unverified=True, put=ir.put_to_use)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +78,7 @@ def one_trained(trained_store: Store, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def run(store: Store, *arguments: str) -> tuple[int, str, str]:
-        status = cli.main([*arguments, "--store", str(store.root)])
+        status = main([*arguments, "--store", str(store.root)])
         return status, *capsys.readouterr()
 
     return run

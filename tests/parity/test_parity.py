@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 from face_embedding_client import Embedding, FaceEmbeddingClient
-from face_embedding_models import ir, manifest, synthesis
-from face_embedding_models.checkpoint import SYMBOL_FILE
+from face_embedding_models import manifest
+from face_embedding_models.formats import SYMBOL_FILE
 from face_embedding_models.manifest import Parity
+from face_embedding_models.mxnet import synthesis
+from face_embedding_models.openvino import ir
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
-from face_embedding_server import backends, cli, parity
-from face_embedding_server.backends import Backend
+from face_embedding_server.cli.main import main
+from face_embedding_server.evaluation import parity
+from face_embedding_server.inference import backends
+from face_embedding_server.inference.backends import Backend
 from support import (
     MOBILE,
     RESNET34,
@@ -67,7 +71,7 @@ def test_published_resnet34_graph(test_data: Path, tmp_path: Path) -> None:
     known, store = manifest.load(RESNET34), Store(tmp_path)
     published = (test_data / "models" / "model-r34-amf" / SYMBOL_FILE).read_bytes()
     files = synthesis.synthesize(known) | {SYMBOL_FILE: published}
-    store.use(store.add(known, files, SYNTHETIC, ir.convert))
+    ir.put_to_use(store, known, files, SYNTHETIC)
     loaded = [backends.load(name, store.get(RESNET34), "f32") for name in ("mxnet", "openvino")]
     report = parity.run(*loaded, sample_faces(112, 112), known.parity)
     for backend in loaded:
@@ -137,14 +141,14 @@ def test_bf16_says_so(store: Store) -> None:
 def test_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """`parity --json` reports each face and passes; the text says the same."""
     arguments = ["parity", "--model", MOBILE, "--store", str(store.root)]
-    assert cli.main([*arguments, "--json"]) == 0
+    assert main([*arguments, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["passed"] is True
     assert report["channel_order_proven"] is True
     assert report["min_cosine"] >= 0.999999
     assert report["max_abs_difference"] < 1e-4
     assert len(report["faces"]) == 6
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     assert "parity: passed" in capsys.readouterr().out
 
 
@@ -156,7 +160,7 @@ def test_command_on_own_images(
     """`parity --images` takes the faces of a folder."""
     folder = str(golden.files[0].parent)
     arguments = ["parity", "--model", MOBILE, "--store", str(trained_store.root), "--json"]
-    assert cli.main([*arguments, "--images", folder]) == 0
+    assert main([*arguments, "--images", folder]) == 0
     report = json.loads(capsys.readouterr().out)
     assert {face["name"] for face in report["faces"]} == {file.name for file in golden.files}
 
@@ -184,7 +188,7 @@ def test_bad_images(
         for name, data in content.items():
             (folder / name).write_bytes(data)
     arguments = ["parity", "--model", MOBILE, "--store", str(store.root), "--images", str(folder)]
-    assert cli.main(arguments) == 2
+    assert main(arguments) == 2
     assert re.search(message, capsys.readouterr().err)
 
 

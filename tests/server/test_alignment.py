@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from face_embedding_models.store import Store
-from face_embedding_server import backends
-from face_embedding_server.alignment import TEMPLATE, align, similarity_transform
-from face_embedding_server.embeddings import cosine_similarity
-from face_embedding_server.image_headers import ImageSize
+from face_embedding_server.faces.alignment import TEMPLATE, align, similarity_transform
+from face_embedding_server.faces.headers import ImageSize
+from face_embedding_server.inference import backends
+from face_embedding_server.inference.embeddings import cosine_similarity
 from support import MOBILE, Golden
 
 

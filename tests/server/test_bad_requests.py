@@ -12,7 +12,7 @@ from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import FaceEmbeddingClient, InvalidRequestError
 from face_embedding_models.sample_faces import sample_faces
-from face_embedding_server.images import Image as Face
+from face_embedding_server.faces.images import Image as Face
 from support import encode, info_of, status_of
 
 FACE: Face = sample_faces(112, 112)[0].pixels_bgr

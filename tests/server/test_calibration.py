@@ -10,8 +10,12 @@ import pytest
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
-from face_embedding_server import calibration
-from face_embedding_server.calibration import Calibration, CalibrationError, OperatingPoint
+from face_embedding_server.inference import operating_points
+from face_embedding_server.inference.operating_points import (
+    Calibration,
+    CalibrationError,
+    OperatingPoint,
+)
 from support import MOBILE, running_server, small_settings
 
 POINT = OperatingPoint("fmr-1e-3", 0.5, 0.4, 0.6, 0.001, 0.002, 0.03, 0.04)
@@ -21,7 +25,7 @@ POINT = OperatingPoint("fmr-1e-3", 0.5, 0.4, 0.6, 0.001, 0.002, 0.03, 0.04)
 def file(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A calibration of the stand-in's embedding space."""
     path = tmp_path_factory.mktemp("calibration") / "calibration.json"
-    calibration.write(Calibration(store.get(MOBILE).embedding_space, 10, 1000, (POINT,)), path)
+    operating_points.write(Calibration(store.get(MOBILE).embedding_space, 10, 1000, (POINT,)), path)
     return path
 
 
@@ -109,7 +113,7 @@ def test_missing(store: Store, tmp_path: Path) -> None:
 def test_other_space(store: Store, tmp_path: Path) -> None:
     """A calibration of other weights stops the server at start."""
     path = tmp_path / "other.json"
-    calibration.write(Calibration("a/b/c", 1, 1, (POINT,)), path)
+    operating_points.write(Calibration("a/b/c", 1, 1, (POINT,)), path)
     with (
         pytest.raises(CalibrationError, match="is of the embedding space 'a/b/c'"),
         running_server(small_settings(store, calibration=path)),
@@ -120,4 +124,4 @@ def test_other_space(store: Store, tmp_path: Path) -> None:
 def test_unwritable(tmp_path: Path) -> None:
     """A calibration that cannot be written is an error that names the file."""
     with pytest.raises(CalibrationError, match="cannot be written"):
-        calibration.write(Calibration("a/b/c", 1, 1, (POINT,)), tmp_path)
+        operating_points.write(Calibration("a/b/c", 1, 1, (POINT,)), tmp_path)

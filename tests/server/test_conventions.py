@@ -15,13 +15,12 @@ from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-import http2
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
 from face_embedding_server.server import Server
-from http2 import Frame
-from support import RunningServer, issue, running_server, small_settings
+from support import RunningServer, http2, issue, running_server, small_settings
+from support.http2 import Frame
 
 TIMEOUT_S = 60
 PATIENCE_S = 10  # With a server that has to do something after one second.
@@ -236,7 +235,7 @@ def test_connection_age(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """An old connection is replaced by a new one, and no call fails by it."""
     settings = small_settings(store, detector="none", max_connection_age_s=1)
     with (
-        caplog.at_level(logging.DEBUG, "face_embedding_server.edge"),
+        caplog.at_level(logging.DEBUG, "face_embedding_server.rpc.interceptor"),
         running_server(settings) as running,
         grpc.insecure_channel(running.address) as channel,
     ):

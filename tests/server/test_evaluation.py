@@ -16,13 +16,14 @@ from skimage import data
 from face_embedding_client import FaceEmbeddingClient, Photograph
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
-from face_embedding_server import calibration, cli
-from face_embedding_server.calibration import CalibrationError
+from face_embedding_server.cli.main import main
 from face_embedding_server.evaluation import change, embedding, metrics, pairs, remote, report
 from face_embedding_server.evaluation.calibrating import calibrate
 from face_embedding_server.evaluation.embedding import Embedded, EmbeddingError
 from face_embedding_server.evaluation.pairs import PairsError
 from face_embedding_server.evaluation.remote import Remote
+from face_embedding_server.inference import operating_points
+from face_embedding_server.inference.operating_points import CalibrationError
 from support import MOBILE, WITH_MXNET, encode, issue, needs_mxnet, running_server, small_settings
 
 SPACE = "model/digest/output"
@@ -32,7 +33,7 @@ LIMITS = {"a": (0.4, 0.6), "b": (0.1, 0.6)}
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Any:
     def run(*arguments: object) -> tuple[int, str, str]:
-        status = cli.main([str(argument) for argument in arguments])
+        status = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
@@ -224,7 +225,7 @@ def test_calibrate(run: Any, test_data: Path, trained_store: Store, tmp_path: Pa
     assert status == 0
     assert "equal-error" in out
     space = trained_store.get(MOBILE).embedding_space
-    calibrated = calibration.read(file)
+    calibrated = operating_points.read(file)
     calibrated.check(space)
     point = calibrated.get("equal-error")
     assert (point.false_match_rate, point.false_non_match_rate) == (0, 0)

@@ -11,9 +11,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-import http2
-from face_embedding_server.health import NAME, NOT_SERVING, SERVING, Health
-from http2 import Frame
+from face_embedding_server.rpc.health import NAME, NOT_SERVING, SERVING, Health
+from support import http2
+from support.http2 import Frame
 
 TIMEOUT_S = 20
 PATIENCE_S = 1

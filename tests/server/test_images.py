@@ -11,9 +11,9 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding_server.errors import Refusal
-from face_embedding_server.images import Image, ImageReader
+from face_embedding_server.errors import Reason, Refusal
+from face_embedding_server.faces.face import RawImage
+from face_embedding_server.faces.images import Image, ImageReader
 
 READER = ImageReader()
 # Smooth, so that lossy formats keep it.
@@ -125,7 +125,7 @@ def test_too_many_pixels() -> None:
     data += struct.pack(">I", zlib.crc32(chunk)) + struct.pack(">I4sI", 0, b"IEND", 0xAE426082)
     with pytest.raises(Refusal, match="30000×30000 pixels, at most 50,000,000") as caught:
         READER.decode(data)
-    assert caught.value.reason == pb.ERROR_REASON_IMAGE_TOO_LARGE
+    assert caught.value.reason == Reason.IMAGE_TOO_LARGE
 
 
 @pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 80}, {"exif": b"Exif\0\0x"}])
@@ -135,7 +135,7 @@ def test_cut_webp(options: dict[str, Any]) -> None:
     for length in range(12, len(data) - 12, 40):
         with pytest.raises(Refusal) as caught:
             READER.decode(data[:length])
-        assert caught.value.reason == pb.ERROR_REASON_IMAGE_UNREADABLE
+        assert caught.value.reason == Reason.IMAGE_UNREADABLE
 
 
 def test_webp_of_many_chunks() -> None:
@@ -147,6 +147,6 @@ def test_webp_of_many_chunks() -> None:
 
 def test_no_pixels() -> None:
     """Raw pixels of no size are refused."""
-    raw = pb.RawImage(channel_order=pb.CHANNEL_ORDER_BGR)
+    raw = RawImage(np.zeros((0, 0, 3), np.uint8), "BGR")
     with pytest.raises(Refusal, match="the image has no pixels"):
-        READER.read(pb.Face(raw=raw))
+        READER.read(raw)

@@ -19,15 +19,14 @@ import grpc
 import numpy as np
 import pytest
 
-import http2
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.open_inference import open_inference_pb2_grpc as oip_grpc
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
-from face_embedding_server.images import Image as Face
+from face_embedding_server.faces.images import Image as Face
 from face_embedding_server.telemetry import logs
-from support import MOBILE, encode, needs_mxnet, person, running_server, small_settings
+from support import MOBILE, encode, http2, needs_mxnet, person, running_server, small_settings
 
 TIMEOUT_S = 60
 SERVICE = "face_embedding.v1.FaceEmbeddingService"

@@ -7,19 +7,20 @@ from typing import Any
 import pytest
 
 from face_embedding_client import FaceEmbeddingClient
-from face_embedding_models import checkpoint, manifest, params, symbol
+from face_embedding_models import formats, manifest
+from face_embedding_models.mxnet import params, symbol
+from face_embedding_models.mxnet.symbol import Node
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
-from face_embedding_models.stored import IR_WEIGHTS_FILE
-from face_embedding_models.symbol import Node
-from face_embedding_server import cli
+from face_embedding_models.store.stored import IR_WEIGHTS_FILE
+from face_embedding_server.cli.main import main
 from support import MOBILE, RESNET34, encode, needs_bf16, running_server, small_settings
 
 
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     def run(*arguments: str) -> tuple[int, str, str]:
-        status = cli.main(["models", *arguments, "--store", str(tmp_path)])
+        status = main(["models", *arguments, "--store", str(tmp_path)])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
@@ -151,10 +152,10 @@ def test_unknown_operator(run: Any, tmp_path: Path, store: Store) -> None:
     folder = tmp_path / "source"
     folder.mkdir()
     graph = symbol.dump(symbol.Symbol(tuple(nodes), stored.symbol.heads))
-    (folder / checkpoint.SYMBOL_FILE).write_bytes(graph)
+    (folder / formats.SYMBOL_FILE).write_bytes(graph)
     _, weights = store.get(MOBILE).read_checkpoint_files()
     assert params.dump(params.parse(weights)) == weights
-    (folder / checkpoint.PARAMS_FILE).write_bytes(weights)
+    (folder / formats.PARAMS_FILE).write_bytes(weights)
     status, _, err = run("import", MOBILE, str(folder), "--allow-unverified")
     assert status == 2
     assert "operator Mystery '_plus3' is not supported" in err
@@ -166,8 +167,8 @@ def test_corrupt_checkpoint(run: Any, tmp_path: Path, store: Store) -> None:
     symbol_bytes, params_bytes = store.get(MOBILE).read_checkpoint_files()
     folder = tmp_path / "source"
     folder.mkdir()
-    (folder / checkpoint.SYMBOL_FILE).write_bytes(symbol_bytes)
-    (folder / checkpoint.PARAMS_FILE).write_bytes(params_bytes[:-1000])
+    (folder / formats.SYMBOL_FILE).write_bytes(symbol_bytes)
+    (folder / formats.PARAMS_FILE).write_bytes(params_bytes[:-1000])
     status, _, err = run("import", MOBILE, str(folder), "--allow-unverified")
     assert status == 2
     assert "the .params file is cut short" in err

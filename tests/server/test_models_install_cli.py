@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from face_embedding_models import importing, manifest
+from face_embedding_models import manifest
 from face_embedding_models.errors import StoreError
+from face_embedding_models.installing import importing
 from face_embedding_models.store import Store
-from face_embedding_server import cli, detectors
-from hosts import Answer, Hosts
-from made_weights import EMBEDDING_SIZE, OWN, listed, onnx_of, own_toml, sha256, zipped
+from face_embedding_server.cli.main import main
+from face_embedding_server.faces import detectors
 from support import MOBILE
+from support.hosts import Answer, Hosts
+from support.made_weights import EMBEDDING_SIZE, OWN, listed, onnx_of, own_toml, sha256, zipped
 
 NETWORK = onnx_of()
 # So large that a transfer of it can break off: zip archives may end with a comment.
@@ -34,7 +36,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(root: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     def run(*arguments: str) -> tuple[int, str, str]:
-        status = cli.main(["models", *arguments, "--store", str(root)])
+        status = main(["models", *arguments, "--store", str(root)])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from face_embedding_models.store import Store
-from face_embedding_server import cli
-from hosts import Answer, Hosts
-from made_weights import OWN, onnx_of, own_toml, zipped
+from face_embedding_server.cli.main import main
+from support.hosts import Answer, Hosts
+from support.made_weights import OWN, onnx_of, own_toml, zipped
 
 NETWORK = onnx_of()
 # So large that a transfer of it can break off.
@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(root: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     def run(*arguments: str) -> tuple[int, str, str]:
-        status = cli.main(["models", *arguments, "--store", str(root)])
+        status = main(["models", *arguments, "--store", str(root)])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
@@ -63,9 +63,9 @@ def facts(run: Any, *arguments: str) -> dict[str, Any]:
 
 
 def start(root: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "face_embedding_server.cli", "models", *arguments]
-    code = "import sys; from face_embedding_server.cli import main; sys.exit(main(sys.argv[1:]))"
-    command[1:3] = ["-c", code]
+    command = [sys.executable, "-m", "face_embedding_server", "models", *arguments]
+    program = "from face_embedding_server.cli.main import main; import sys; sys.exit(main())"
+    command[1:3] = ["-c", program]
     return subprocess.Popen(
         [*command, "--store", str(root)], stderr=subprocess.PIPE, text=True, **options
     )

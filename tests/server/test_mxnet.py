@@ -9,14 +9,14 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from face_embedding_server.backends import mxnet
+from face_embedding_server.inference.backends import mxnet
 from support import needs_mxnet
 
 # In a process of its own, as another test may have imported MXNet.
 PROGRAM = """
 import json, types
 import numpy as np
-from face_embedding_server.backends import mxnet
+from face_embedding_server.inference.backends import mxnet
 before = set(vars(np))
 imported = mxnet._import_mxnet()
 added = {name: vars(np)[name] for name in vars(np).keys() - before}

@@ -11,7 +11,7 @@ import pytest
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.open_inference import open_inference_pb2_grpc as oip_grpc
 from face_embedding_models.store import Store
-from face_embedding_server.images import Image as Face
+from face_embedding_server.faces.images import Image as Face
 from support import encode, info_of, running_server, small_settings, status_of
 
 TIMEOUT_S = 60

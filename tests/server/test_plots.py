@@ -11,7 +11,7 @@ import pytest
 
 from face_embedding_server.evaluation import metrics, plots
 from face_embedding_server.evaluation.metrics import Same, Scores
-from face_embedding_server.image_headers import ImageSize, read_size
+from face_embedding_server.faces.headers import ImageSize, read_size
 
 
 def separated() -> tuple[Scores, Same]:

@@ -18,9 +18,9 @@ from skimage import data
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
-from face_embedding_server.embeddings import cosine_similarity
-from face_embedding_server.faces import LANDMARKS
-from face_embedding_server.images import Image
+from face_embedding_server.faces.face import LANDMARKS
+from face_embedding_server.faces.images import Image
+from face_embedding_server.inference.embeddings import cosine_similarity
 from support import (
     MOBILE,
     RunningServer,

@@ -23,10 +23,11 @@ from face_embedding_client import (
     RawFace,
     UnknownModelError,
 )
-from face_embedding_models import checkpoint, manifest
+from face_embedding_models import manifest
+from face_embedding_models.mxnet import checkpoint
 from face_embedding_models.store import Store
-from face_embedding_server import cli
-from face_embedding_server.images import Image as Face
+from face_embedding_server.cli.main import main
+from face_embedding_server.faces.images import Image as Face
 from support import MOBILE, RESNET34, SYNTHETIC, WITH_MXNET, add_stand_in, encode
 
 pytestmark = pytest.mark.slow
@@ -54,7 +55,7 @@ def serving(store: Store, *flags: str) -> Iterator[tuple[subprocess.Popen[str], 
 
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Run the command in this process, expect an error, and return its message."""
-    assert cli.main(arguments) == 2
+    assert main(arguments) == 2
     return capsys.readouterr().err
 
 
@@ -148,7 +149,9 @@ def test_signal_while_starting(store: Store) -> None:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         for line in process.stderr:
-            if line.rstrip().endswith("face_embedding_server.calls"):  # While it is imported.
+            if line.rstrip().endswith(
+                "face_embedding_server.rpc.admission"
+            ):  # While it is imported.
                 break
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()

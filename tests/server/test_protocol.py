@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from face_embedding_models import importing, ir, manifest
+from face_embedding_models import manifest
+from face_embedding_models.installing import importing
+from face_embedding_models.openvino import ir
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
-from face_embedding_server import cli
+from face_embedding_server.cli.main import main
 from face_embedding_server.evaluation import pairs, report
 from face_embedding_server.evaluation.embedding import Embedded
 from face_embedding_server.evaluation.pairs import Pairs, PairsError
@@ -38,7 +40,7 @@ DIFFERENT = "'name1 i name2 j', of two people"
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Any:
     def run(*arguments: object) -> tuple[int, str, str]:
-        status = cli.main([str(argument) for argument in arguments])
+        status = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
@@ -297,8 +299,7 @@ def published_store(tmp_path_factory: pytest.TempPathFactory, test_data: Path) -
     store = Store(tmp_path_factory.mktemp("published"))
     source = test_data / "models" / "model-y1.zip"
     known = manifest.load(MOBILE)
-    imported = importing.import_weights(store, known, [str(source)], prepare=ir.convert)
-    store.use_version(MOBILE, imported.version)
+    importing.import_weights(store, known, [str(source)], put=ir.put_to_use)
     return store
 
 

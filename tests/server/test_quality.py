@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from skimage import data
 
-from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_models import manifest
 from face_embedding_models.store import Store
-from face_embedding_server import alignment, backends, detectors, quality
-from face_embedding_server.alignment import Points
-from face_embedding_server.image_headers import ImageSize
-from face_embedding_server.images import Image
+from face_embedding_server.faces import alignment, detectors, quality
+from face_embedding_server.faces.alignment import Points
+from face_embedding_server.faces.headers import ImageSize
+from face_embedding_server.faces.images import Image
+from face_embedding_server.faces.quality import QualityWarning
+from face_embedding_server.inference import backends
 from support import MOBILE, Golden
 
 SIZE = ImageSize(112, 112)
@@ -28,9 +29,9 @@ HEAD = np.array([(-31, -33, -8), (31, -33, -8), (0, 0, 22), (-25, 33, -2), (25, 
 
 def warned(
     face: Image, landmarks: Points | None = None, norm: float = GOOD_NORM
-) -> dict[str, pb.Warning]:
+) -> dict[str, QualityWarning]:
     found = quality.warnings(face, landmarks, norm, MIN_NORM)
-    return {quality.reason_name(each): each for each in found}
+    return {each.reason.name: each for each in found}
 
 
 @pytest.fixture(scope="module")

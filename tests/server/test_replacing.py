@@ -17,14 +17,16 @@ import numpy as np
 import pytest
 
 from face_embedding_client import FaceEmbeddingClient, RawFace, UnknownModelError
-from face_embedding_models import checkpoint, ir, manifest, params, sealed, synthesis
-from face_embedding_models.checkpoint import PARAMS_FILE
+from face_embedding_models import manifest
 from face_embedding_models.errors import ModelError
-from face_embedding_models.store import Store
-from face_embedding_models.stored import GOLDEN_FILE, IR_MODEL_FILE, IR_WEIGHTS_FILE
-from face_embedding_server.calibration import Calibration, write
+from face_embedding_models.formats import PARAMS_FILE
+from face_embedding_models.mxnet import checkpoint, params, synthesis
+from face_embedding_models.openvino import ir
+from face_embedding_models.store import Store, sealed
+from face_embedding_models.store.stored import GOLDEN_FILE, IR_MODEL_FILE, IR_WEIGHTS_FILE
 from face_embedding_server.errors import OperatorError
-from face_embedding_server.images import Image as Face
+from face_embedding_server.faces.images import Image as Face
+from face_embedding_server.inference.operating_points import Calibration, write
 from support import (
     MOBILE,
     RESNET34,
@@ -473,7 +475,7 @@ def test_store_fails(fault: str, model: str, own_store: Store) -> None:
 def test_old_model_is_freed(own_store: Store, versions: list[Checkpoint]) -> None:
     """A model that was replaced is not held on to."""
     with running_server(small_settings(own_store)) as running:
-        old = weakref.ref(running.server._host.get("").backend)
+        old = weakref.ref(running.server._registry.get("").backend)
         assert old() is not None
         use(own_store, versions[1])
         running.server.refresh(retry=True)

@@ -13,7 +13,7 @@ import trustme
 
 from face_embedding_client import FaceEmbeddingClient, NotPermittedError, RawFace, Tls
 from face_embedding_models.store import Store
-from face_embedding_server.images import Image as Face
+from face_embedding_server.faces.images import Image as Face
 from support import Identity, RunningServer, issue, running_server, small_settings
 
 ROTATIONS = 10

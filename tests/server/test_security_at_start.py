@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from face_embedding_models.store import Store
 from face_embedding_server import settings
-from face_embedding_server.access import Access, AccessError
+from face_embedding_server.security.access import Access, AccessError
+from face_embedding_server.security.tls import TlsError
 from face_embedding_server.settings import SettingsError
-from face_embedding_server.tls import TlsError
 from support import issue, running_server, small_settings
 
 

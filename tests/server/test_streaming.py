@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from face_embedding_server import streaming
-from face_embedding_server.calls import Calls
-from face_embedding_server.streaming import Stream
+from face_embedding_server.rpc import streaming
+from face_embedding_server.rpc.admission import Admission
+from face_embedding_server.rpc.streaming import Stream
 from support import wait_until
 
 TIMEOUT_S = 60
@@ -90,7 +90,7 @@ class Context:
 
 def test_stopped_when_complete(threads: ThreadPoolExecutor) -> None:
     """A stream whose items are all there ends well, though the server was asked to stop."""
-    admission, stream = Calls(), Stream[str](2, 100)
+    admission, stream = Admission(), Stream[str](2, 100)
     answers = streaming.answers(
         iter([b"a"]),
         Context(),  # type: ignore[arg-type]  # No call of gRPC.
@@ -98,7 +98,12 @@ def test_stopped_when_complete(threads: ThreadPoolExecutor) -> None:
         stream,
         lambda _: None,
     )
-    answered = threads.submit(list, answers)
+
+    def answer() -> list[str]:
+        with admission.admitted():
+            return list(answers)
+
+    answered = threads.submit(answer)
     wait_until(lambda: stream._ended)
     admission.refuse()
     assert not admission.finish(0)

@@ -22,7 +22,7 @@ from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import FaceEmbeddingClient, RawFace
 from face_embedding_models.store import Store
-from face_embedding_server.images import Image as Face
+from face_embedding_server.faces.images import Image as Face
 from face_embedding_server.telemetry import tracing
 from face_embedding_server.telemetry.tracing import CallTracer, TracingError
 from support import MOBILE, RunningServer, encode, person, running_server, small_settings

@@ -12,12 +12,12 @@ import pytest
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
-from face_embedding_server.errors import Refusal
-from face_embedding_server.images import Image as Face
-from face_embedding_server.telemetry import current
-from face_embedding_server.telemetry.current import Call
+from face_embedding_server import context
+from face_embedding_server.context import Call
+from face_embedding_server.errors import Reason, Refusal
+from face_embedding_server.faces.images import Image as Face
+from face_embedding_server.inference.turns import Turns
 from face_embedding_server.telemetry.metrics import Metrics
-from face_embedding_server.turns import Turns
 from support import encode, running_server, small_settings, wait_until
 
 # More than there are turns, and than threads for faces.
@@ -70,7 +70,7 @@ class Engine:
         before = self.waiting
 
         def run() -> None:
-            with current.entered(Call(name, caller, self._metrics, None)):
+            with context.entered(Call(name, caller, self._metrics, None)):
                 self._turns.run(self.done.append, name)
 
         running = self._threads.submit(run)
@@ -109,7 +109,7 @@ def test_one_who_left(engine: Engine) -> None:
     with pytest.raises(Refusal) as raised:
         left.result(TIMEOUT_S)
     next_.result(TIMEOUT_S)
-    assert raised.value.reason == pb.ERROR_REASON_ABANDONED
+    assert raised.value.reason == Reason.ABANDONED
     assert engine.done == ["next"]
 
 

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from face_embedding_server import detectors
-from face_embedding_server.detectors import Detector, DetectorError
+from face_embedding_server.faces import detectors
+from face_embedding_server.faces.detectors import Detector, DetectorError
 
 # YuNet has a head of each kind for each stride; `bbox` is the centre's offset and the logarithm of
 # the size, and `kps` five points, all in strides from the cell's corner.

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper, parser
 
-from onnx_networks import described_as_toml
+from support.onnx_networks import described_as_toml
 
 # Twelve mean colours make no recognition, but an embedding of faces all the same.
 GRAPH = """\

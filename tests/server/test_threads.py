@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from face_embedding_server.machine import available_cpus
+from face_embedding_server.inference.threads import available_cpus
 
 ALL = len(os.sched_getaffinity(0))
 
@@ -47,7 +47,8 @@ def test_affinity() -> None:
     """A process that is bound to one processor uses one."""
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-        "from face_embedding_server.machine import available_cpus; print(available_cpus())"
+        "from face_embedding_server.inference.threads import available_cpus;"
+        "print(available_cpus())"
     )
     command = [sys.executable, "-c", code]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "1\n"

@@ -15,8 +15,8 @@ from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import FaceEmbeddingClient, RawFace
 from face_embedding_models.store import Store
-from face_embedding_server.images import Image as Face
-from face_embedding_server.images import swap_red_and_blue
+from face_embedding_server.faces.images import Image as Face
+from face_embedding_server.faces.images import swap_red_and_blue
 from support import MOBILE, encode, needs_mxnet, running_server, small_settings
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from face_embedding_models import manifest, params, symbol
+from face_embedding_models import manifest
 from face_embedding_models.manifest import Address, Download, Manifest
-from face_embedding_models.symbol import Node, Symbol
+from face_embedding_models.mxnet import params, symbol
+from face_embedding_models.mxnet.symbol import Node, Symbol
 from support import MOBILE
 
 OWN = "my-model"

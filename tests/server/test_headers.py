@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from face_embedding_server import image_headers
-from face_embedding_server.image_headers import ImageSize, UnreadableImageError
+from face_embedding_server.faces import headers
+from face_embedding_server.faces.headers import ImageSize, UnreadableImageError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
 PARAMETERS = {
@@ -27,8 +27,8 @@ def encoded(name: str) -> bytes:
 def test_size(name: str) -> None:
     """The size is that of the image, whatever stands around it."""
     data = encoded(name)
-    assert image_headers.read_size(data) == ImageSize(width=53, height=37)
-    assert image_headers.read_size(data + b"trailing" * 9999) == ImageSize(width=53, height=37)
+    assert headers.read_size(data) == ImageSize(width=53, height=37)
+    assert headers.read_size(data + b"trailing" * 9999) == ImageSize(width=53, height=37)
 
 
 def test_large_photograph() -> None:
@@ -36,9 +36,9 @@ def test_large_photograph() -> None:
     photograph = cv2.resize(PIXELS, (4000, 3000), interpolation=cv2.INTER_NEAREST)
     profile = b"\xff\xe2" + struct.pack(">H", 65535) + bytes(65533)
     jpeg = cv2.imencode(".jpg", photograph)[1].tobytes()
-    assert image_headers.read_size(jpeg[:2] + profile * 60 + jpeg[2:]) == ImageSize(4000, 3000)
+    assert headers.read_size(jpeg[:2] + profile * 60 + jpeg[2:]) == ImageSize(4000, 3000)
     png = cv2.imencode(".png", photograph, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
-    assert image_headers.read_size(png) == ImageSize(4000, 3000)
+    assert headers.read_size(png) == ImageSize(4000, 3000)
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,4 @@ def test_large_photograph() -> None:
 def test_refused(data: bytes, message: str) -> None:
     """What is no image is refused in words."""
     with pytest.raises(UnreadableImageError, match=message):
-        image_headers.read_size(data)
+        headers.read_size(data)

@@ -11,9 +11,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from face_embedding_models import manifest
-from face_embedding_models.checkpoint import Checkpoint
 from face_embedding_models.manifest import ChannelOrder, Manifest
-from face_embedding_models.symbol import VARIABLE, Node
+from face_embedding_models.mxnet.checkpoint import Checkpoint
+from face_embedding_models.mxnet.symbol import VARIABLE, Node
 
 MEAN, SCALE = 127.5, 128.0
 # Before it, weights are inputs too, and a normalisation tells whether it is one a channel.

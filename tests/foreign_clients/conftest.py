@@ -10,7 +10,7 @@ from endpoints import Endpoint
 
 from face_embedding_client import Embedding, FaceEmbeddingClient
 from face_embedding_models.store import Store
-from face_embedding_server.images import Image as Face
+from face_embedding_server.faces.images import Image as Face
 from support import RunningServer, encode, issue, person, running_server, small_settings
 
 TOKEN = "a-token-of-the-tests"  # noqa: S105  # No secret.

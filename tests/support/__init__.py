@@ -18,10 +18,12 @@ import trustme
 from google.rpc import error_details_pb2, status_pb2
 from skimage import data
 
-from face_embedding_models import ir, manifest, synthesis
+from face_embedding_models import manifest
+from face_embedding_models.mxnet import synthesis
+from face_embedding_models.openvino import ir
 from face_embedding_models.store import Store
-from face_embedding_models.stored import Provenance
-from face_embedding_server.images import Image as Face
+from face_embedding_models.store.stored import Provenance
+from face_embedding_server.faces.images import Image as Face
 from face_embedding_server.server import Server
 from face_embedding_server.settings import Settings
 from face_embedding_server.telemetry.tracing import CallTracer
@@ -56,8 +58,7 @@ class Golden:
 
 def add_stand_in(store: Store, name: str) -> None:
     known = manifest.load(name)
-    stand_in = store.add(known, synthesis.synthesize(known), SYNTHETIC, ir.convert)
-    store.use(stand_in)
+    ir.put_to_use(store, known, synthesis.synthesize(known), SYNTHETIC)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from face_embedding.open_inference import open_inference_pb2_grpc as oip_grpc
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
-from face_embedding_server.images import Image as Face
+from face_embedding_server.faces.images import Image as Face
 from support import MOBILE, RESNET34, encode, needs_mxnet, running_server, small_settings
 
 pytestmark = pytest.mark.slow
