@@ -1,7 +1,6 @@
 """`face-embedding-server models install` and `import`, with hosts on this machine."""
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,57 +11,18 @@ from face_embedding_models import manifest
 from face_embedding_models.errors import StoreError
 from face_embedding_models.installing import importing
 from face_embedding_models.store import Store
-from face_embedding_server.cli.main import main
 from face_embedding_server.faces import detectors
 from support import MOBILE
 from support.hosts import Answer, Hosts
 from support.made_weights import EMBEDDING_SIZE, OWN, listed, onnx_of, own_toml, sha256, zipped
+from support.own_model import NETWORK, facts, tree, write_manifest
 
-NETWORK = onnx_of()
 # So large that a transfer of it can break off: zip archives may end with a comment.
-ETAG = {"ETag": '"1"'}
 PACK = zipped(
     {"pack/own.onnx": NETWORK, "pack/detector.onnx": b"no network", "x": os.urandom(99_999)}
 )
 MUST_BE_ACCEPTED = [n for n in manifest.names() if manifest.load(n).license.must_be_accepted]
 FREE = [name for name in manifest.names() if name not in MUST_BE_ACCEPTED]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def run(root: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        status = main(["models", *arguments, "--store", str(root)])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def own(tmp_path: Path, hosts: Hosts) -> str:
-    """The path of the manifest of a model of a user's own, which is at a host."""
-    return write_manifest(tmp_path, own_toml(NETWORK, hosts.url("/own.onnx", Answer(NETWORK))))
-
-
-def write_manifest(folder: Path, text: str) -> str:
-    (folder / "own.toml").write_text(text)
-    return str(folder / "own.toml")
-
-
-def tree(root: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() if path.is_file() else b"" for path in root.rglob("*")}
-
-
-def facts(run: Any, *arguments: str) -> dict[str, Any]:
-    status, out, err = run(*arguments, "--json")
-    assert status == 0, err
-    told: dict[str, Any] = json.loads(out)
-    return told
 
 
 @pytest.mark.parametrize("name", MUST_BE_ACCEPTED)

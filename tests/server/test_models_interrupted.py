@@ -1,6 +1,5 @@
 """Installs, imports and conversions that end before their time."""
 
-import json
 import os
 import random
 import resource
@@ -15,51 +14,12 @@ from typing import Any
 import pytest
 
 from face_embedding_models.store import Store
-from face_embedding_server.cli.main import main
 from support.hosts import Answer, Hosts
-from support.made_weights import OWN, onnx_of, own_toml, zipped
+from support.made_weights import OWN, zipped
+from support.own_model import ETAG, NETWORK, facts, tree
 
-NETWORK = onnx_of()
 # So large that a transfer of it can break off.
 PACK = zipped({"pack/own.onnx": NETWORK, "x": random.Random(0).randbytes(99_999)})
-ETAG = {"ETag": '"1"'}
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def run(root: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        status = main(["models", *arguments, "--store", str(root)])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def own(tmp_path: Path, hosts: Hosts) -> str:
-    """The path of the manifest of a model of a user's own, which is at a host."""
-    return write_manifest(tmp_path, own_toml(NETWORK, hosts.url("/own.onnx", Answer(NETWORK))))
-
-
-def write_manifest(folder: Path, text: str) -> str:
-    (folder / "own.toml").write_text(text)
-    return str(folder / "own.toml")
-
-
-def tree(root: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() if path.is_file() else b"" for path in root.rglob("*")}
-
-
-def facts(run: Any, *arguments: str) -> dict[str, Any]:
-    status, out, err = run(*arguments, "--json")
-    assert status == 0, err
-    told: dict[str, Any] = json.loads(out)
-    return told
 
 
 def start(root: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
