@@ -25,7 +25,7 @@ from face_embedding_client import (
     UnknownModelError,
 )
 from face_embedding_server.faces.images import Image as Pixels
-from support import MOBILE, RunningServer, encode
+from support import MOBILE, RunningServer, after, encode, wait_until
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_slow_consumer(server: RunningServer, face: RawFace) -> None:
         names = []
         for name, _ in client.embed_stream((str(n), face) for n in range(3)):
             names.append(name)
-            threading.Event().wait(0.5)  # Longer than the deadline, with answers there.
+            wait_until(after(0.5))  # Longer than the deadline, with answers there.
     assert sorted(names) == ["0", "1", "2"]
 
 
@@ -262,7 +262,7 @@ def test_slow_caller_is_no_slow_server(server: RunningServer, face: RawFace) -> 
     def items() -> Iterator[tuple[str, Face]]:
         yield "a", face
         answered.wait()
-        threading.Event().wait(0.5)  # Longer than the deadline, with nothing asked.
+        wait_until(after(0.5))  # Longer than the deadline, with nothing asked.
         yield "b", face
 
     with FaceEmbeddingClient(server.address, timeout_s=0.4) as client:

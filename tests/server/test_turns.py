@@ -18,7 +18,7 @@ from face_embedding_server.errors import Reason, Refusal
 from face_embedding_server.faces.images import Image as Face
 from face_embedding_server.inference.turns import Turns
 from face_embedding_server.telemetry.metrics import Metrics
-from support import encode, running_server, small_settings, wait_until
+from support import after, encode, running_server, small_settings, wait_until
 
 # More than there are turns, and than threads for faces.
 MANY = 100
@@ -126,7 +126,7 @@ def test_close_deadline(engine: Engine) -> None:
 def test_stall(engine: Engine) -> None:
     """One turn that was held up does not let all that follow seem late."""
     next_ = engine.embed("next", Caller(0.01))
-    threading.Event().wait(0.3)
+    wait_until(after(0.3))
     engine.let_go()
     next_.result(TIMEOUT_S)
     assert engine.done == ["next"]

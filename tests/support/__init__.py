@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,6 +122,12 @@ def wait_until(reached: Callable[[], bool]) -> None:
     while not reached():
         # Lets others run, who may make it so.
         os.sched_yield()
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    """Return what tells whether so much time has passed, for tests of what time itself does."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
 
 
 def person() -> Face:
