@@ -15,6 +15,7 @@ from face_embedding_client._aio import AsyncFaceEmbeddingClient
 from face_embedding_client._errors import (
     DeadlineExceededError,
     FaceEmbeddingError,
+    IncompleteStreamError,
     InvalidRequestError,
     NotPermittedError,
     ServerError,
@@ -53,6 +54,7 @@ __all__ = [
     "FaceEmbeddingClient",
     "FaceEmbeddingError",
     "FaceWarning",
+    "IncompleteStreamError",
     "InvalidRequestError",
     "Landmarks",
     "ModelInfo",

@@ -100,6 +100,7 @@ class AsyncFaceEmbeddingClient:
             yield item
         if made.failure:
             raise made.failure
+        progress.check_complete(self._connection.address)
 
     async def embed_faces(self, image: bytes | RawFace, *, raw: bool = False) -> list[Embedding]:
         """See `FaceEmbeddingClient.embed_faces`."""

@@ -5,6 +5,7 @@ FaceEmbeddingError
 ├── UnknownModelError          the server does not serve the named model
 ├── NotPermittedError          the server does not know the caller, or the caller may not do this
 ├── ServerUnavailableError     no server there, or it is loading or stopping: try again
+│   └── IncompleteStreamError  a stream ended without an answer to everything
 ├── DeadlineExceededError      no answer in time
 └── ServerError                the server failed
 """
@@ -64,6 +65,10 @@ class NotPermittedError(FaceEmbeddingError):
 
 class ServerUnavailableError(FaceEmbeddingError):
     """There is no server at the address, or it is loading or stopping; try again later."""
+
+
+class IncompleteStreamError(ServerUnavailableError):
+    """A stream ended well, and faces that were sent have no answer; send those again."""
 
 
 class DeadlineExceededError(FaceEmbeddingError):

@@ -19,6 +19,7 @@ from face_embedding_client import _answers, _errors, _messages
 from face_embedding_client._errors import (
     DeadlineExceededError,
     FaceEmbeddingError,
+    IncompleteStreamError,
     ServerUnavailableError,
 )
 from face_embedding_client._messages import Options
@@ -207,6 +208,23 @@ class StreamProgress:
         """Note an answer."""
         self._asked = False
         self._unanswered -= 1
+
+    def check_complete(self, address: str) -> None:
+        """Check that a stream that ended well has answered all that was sent.
+
+        Where a stream is repeated, gRPC can lose a request on the way, and says nothing of it.
+
+        Raises:
+            IncompleteStreamError: if it has not.
+        """
+        if self._unanswered:
+            raise IncompleteStreamError(
+                f"{address}: the stream ended with {self._unanswered} faces unanswered; send those "
+                f"again",
+                "",
+                "",
+                grpc.StatusCode.UNAVAILABLE,
+            )
 
     @property
     def remaining_s(self) -> float:

@@ -135,6 +135,7 @@ class FaceEmbeddingClient:
         yield from made.take_refused()
         if made.failure:
             raise made.failure
+        progress.check_complete(self._connection.address)
 
     def embed_faces(self, image: bytes | RawFace, *, raw: bool = False) -> list[Embedding]:
         """Embed all faces of one image, those with larger boxes first.

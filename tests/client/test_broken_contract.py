@@ -1,5 +1,6 @@
 """The command `conformance`, against servers that break the contract."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -12,6 +13,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
+from face_embedding_client import (
+    AsyncFaceEmbeddingClient,
+    FaceEmbeddingClient,
+    IncompleteStreamError,
+    RawFace,
+)
+from face_embedding_server.faces.images import Image as Pixels
 
 
 class Tampering(
@@ -70,6 +78,11 @@ def tampered(channel: grpc.Channel) -> Iterator[Callable[[Callable[[Any], Any]],
 def embeddings_in(message: Any) -> list[pb.Embedding]:
     results = message.results if isinstance(message, pb.EmbedResponse) else []
     return [result.embedding for result in results if result.HasField("embedding")]
+
+
+def without_b(message: Any) -> Any:
+    lost = isinstance(message, pb.EmbedStreamResponse) and message.id == "b"
+    return None if lost else message
 
 
 def not_serving(message: Any) -> Any:
@@ -184,3 +197,26 @@ def test_one_face_a_request(run: Any, tampered: Callable[[Callable[[Any], Any]],
     status, out, _ = run("conformance", address=tampered(alter))
     assert status == 0
     assert out.splitlines()[-1].endswith("0 failed, 1 skipped")
+
+
+def test_lost_answer(tampered: Callable[[Callable[[Any], Any]], str], faces: list[Pixels]) -> None:
+    """A stream that ends well without an answer to a face is an error, after those there are."""
+    with FaceEmbeddingClient(tampered(without_b)) as client:
+        answers = client.embed_stream((name, RawFace(faces[0], "BGR")) for name in "abc")
+        assert sorted(name for name, _ in (next(answers), next(answers))) == ["a", "c"]
+        with pytest.raises(IncompleteStreamError, match="ended with 1 faces unanswered"):
+            next(answers)
+
+
+def test_lost_answer_of_the_asyncio_client(
+    tampered: Callable[[Callable[[Any], Any]], str], faces: list[Pixels]
+) -> None:
+    """The client for asyncio tells it too."""
+
+    async def stream() -> None:
+        async with AsyncFaceEmbeddingClient(tampered(without_b)) as client:
+            async for _ in client.embed_stream((name, RawFace(faces[0], "BGR")) for name in "abc"):
+                pass
+
+    with pytest.raises(IncompleteStreamError, match="ended with 1 faces unanswered"):
+        asyncio.run(stream())
