@@ -22,7 +22,7 @@ from face_embedding_server.context import Call
 from face_embedding_server.errors import Reason, Refusal
 from face_embedding_server.rpc import admission, health, methods, status
 from face_embedding_server.rpc.admission import Admission
-from face_embedding_server.rpc.methods import AnyMethod, Method
+from face_embedding_server.rpc.methods import AnyMethod
 from face_embedding_server.security.access import Access, Permission
 from face_embedding_server.telemetry.metrics import CallKind, Metrics
 from face_embedding_server.telemetry.tracing import CallTracer
@@ -86,11 +86,9 @@ class Interceptor(grpc.ServerInterceptor):
         pools: Pools,
     ) -> None:
         self._rules = {
-            f"{service}/{method.name}": _Rules(
-                method.permissions, not isinstance(method, Method) or method.admitted
-            )
-            for service, methods in services.items()
-            for method in methods
+            f"{service}/{method.name}": _Rules(method.permissions, method.admitted)
+            for service, table in services.items()
+            for method in table
         }
         self._access = access
         self._admission = admission

@@ -55,11 +55,13 @@ class StreamMethod:
         name: of the method.
         answer: answers it; it may raise a `Refusal`.
         permissions: any of these is enough to call it.
+        admitted: whether it is refused while the server stops.
     """
 
     name: str
     answer: AnswerStream
     permissions: frozenset[Permission]
+    admitted: bool = True
 
 
 AnyMethod: TypeAlias = Method | StreamMethod
