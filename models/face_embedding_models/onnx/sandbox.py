@@ -33,7 +33,7 @@ _KINDS = {kind.__name__: kind for kind in (ConversionError, UnsupportedOperatorE
 
 
 def convert(path: Path, known: Manifest, folder: Path) -> ov.Model:
-    """Convert an ONNX file as `onnx_conversion.convert` does, in a process of its own.
+    """Convert an ONNX file as `conversion.convert` does, in a process of its own.
 
     The network embeds a face there, so that it is known not to need more than the limits either.
 
