@@ -116,12 +116,16 @@ class Interceptor(grpc.ServerInterceptor):
         return wrapped
 
     def _wrap(self, method: str, handler: Any) -> Any:
-        """Return a handler that does the same within a call, and takes a stream of bytes."""
+        """Return a handler that does the same within a call, and takes a stream of bytes.
+
+        It takes a stream also where one message is expected: only then a call begins before the
+        message is there, so that who is not let in waits for nothing.
+        """
         rules = self._rules.get(method)
         if rules is None:
             rules = _Rules(methods.FOREIGN.get(method, methods.DEBUG), admitted=False)
             handler = _taking_bytes(handler)
-        answer = handler.stream_stream or handler.stream_unary
+        answer = handler.stream_stream or handler.unary_unary
         if handler.response_streaming:
 
             def stream(data: Iterator[bytes], call: grpc.ServicerContext) -> Iterator[Any]:
@@ -139,7 +143,7 @@ class Interceptor(grpc.ServerInterceptor):
                 # A stop does not wait for callers who have not sent anything.
                 message = methods.only(data)
                 with self._admitted(rules):
-                    return answer(iter((message,)), call)
+                    return answer(message, call)
 
         def open_unary(data: Iterator[bytes], call: grpc.ServicerContext) -> Any:
             with admission.cut_off_after(admission.PATIENCE_S, call):
@@ -194,7 +198,7 @@ class Interceptor(grpc.ServerInterceptor):
 
 
 def _taking_bytes(handler: Any) -> Any:
-    """Return a handler of gRPC's own as one that takes a stream of bytes."""
+    """Return a handler of gRPC's own, of a stream or of one message, as one that takes bytes."""
 
     def parsed(data: bytes) -> Any:
         try:
@@ -202,20 +206,15 @@ def _taking_bytes(handler: Any) -> Any:
         except DecodeError as error:
             raise Refusal(Reason.MALFORMED, "the bytes are not what this method takes") from error
 
-    answer = (
-        handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
+    if handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler(
+            lambda data, call: handler.stream_stream(map(parsed, data), call),
+            response_serializer=handler.response_serializer,
+        )
+    return grpc.unary_unary_rpc_method_handler(
+        lambda data, call: handler.unary_unary(parsed(data), call),
+        response_serializer=handler.response_serializer,
     )
-
-    def take(data: Iterator[bytes], call: grpc.ServicerContext) -> Any:
-        given = map(parsed, data) if handler.request_streaming else parsed(methods.only(data))
-        return answer(given, call)
-
-    make = (
-        grpc.stream_stream_rpc_method_handler
-        if handler.response_streaming
-        else grpc.stream_unary_rpc_method_handler
-    )
-    return make(take, response_serializer=handler.response_serializer)
 
 
 def _request_id(context: grpc.ServicerContext) -> str:

@@ -77,9 +77,8 @@ def handler(name: str, methods: Sequence[AnyMethod], service: object) -> grpc.Ge
         methods: its methods.
         service: what their functions are given first.
 
-    All take streams of bytes, also those that expect one message: only then a call begins before
-    the message is there, so that who is not let in waits for nothing. And a server of grpcio that
-    fails to parse an item of a stream can never be stopped again.
+    They take bytes, as the interceptor gives them, and so does a stream, item by item: a server of
+    grpcio that fails to parse an item of a stream can never be stopped again.
     """
     handlers: dict[str, Any] = {}
     for method in methods:
@@ -88,17 +87,15 @@ def handler(name: str, methods: Sequence[AnyMethod], service: object) -> grpc.Ge
                 functools.partial(method.answer, service), response_serializer=serialize
             )
         else:
-            handlers[method.name] = grpc.stream_unary_rpc_method_handler(
+            handlers[method.name] = grpc.unary_unary_rpc_method_handler(
                 _unary(method, service), response_serializer=serialize
             )
     return grpc.method_handlers_generic_handler(name, handlers)
 
 
-def _unary(
-    method: Method, service: object
-) -> Callable[[Iterator[bytes], grpc.ServicerContext], Message]:
-    def answer(data: Iterator[bytes], _: grpc.ServicerContext) -> Message:
-        return method.answer(service, parse(method.request, only(data)))
+def _unary(method: Method, service: object) -> Callable[[bytes, grpc.ServicerContext], Message]:
+    def answer(data: bytes, _: grpc.ServicerContext) -> Message:
+        return method.answer(service, parse(method.request, data))
 
     return answer
 
