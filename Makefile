@@ -47,8 +47,8 @@ test: setup  ## run all tests, with coverage
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-fast: setup  ## run the tests that answer soon
-	$(BIN)/python -m pytest -q -m 'not slow' tests/models tests/server tests/client
+test-fast: setup  ## run the tests that answer soon, on all processors
+	$(BIN)/python -m pytest -q -n auto -m 'not slow' tests/models tests/server tests/client
 
 # In an environment of its own, so that .venv keeps its Python.
 OTHER = build/venv-$(notdir $(PYTHON))

@@ -36,6 +36,7 @@ def test_parameters(name: str) -> None:
     assert round(ir.cost(network).mparams, 3) == known.published.mparams
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fixture", "mparams", "gflops"),
     [("resnet34_store", 34.129, 8.93), ("store", 0.993, 0.45)],

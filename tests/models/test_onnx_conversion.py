@@ -194,6 +194,7 @@ def test_input_by_name(trained: Checkpoint, tmp_path: Path) -> None:
     assert network.input().any_name == "data"
 
 
+@pytest.mark.slow
 def test_residual_network(resnet34_store: Store, tmp_path: Path) -> None:
     """The ResNet34 stand-in gives the same as ONNX as from MXNet's files."""
     stored = resnet34_store.get(RESNET34)

@@ -246,6 +246,7 @@ def test_surroundings(take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert take(WHOLE)[0] == 0
 
 
+@pytest.mark.slow
 def test_time(expect_refusal: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that computes for ever is given up at the time limit."""
     monkeypatch.setattr(sandbox, "TIME_LIMIT_S", 3)

@@ -11,7 +11,7 @@ from face_embedding_models.store import Store
 from support import MOBILE, Golden
 
 # What NNCF and its dependencies say of one another.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 THRESHOLD = 0.4
 
 

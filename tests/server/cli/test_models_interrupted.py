@@ -18,6 +18,7 @@ from support.hosts import Answer, Hosts
 from support.made_weights import OWN, zipped
 from support.own_model import ETAG, NETWORK, facts, tree
 
+pytestmark = pytest.mark.slow
 # So large that a transfer of it can break off.
 PACK = zipped({"pack/own.onnx": NETWORK, "x": random.Random(0).randbytes(99_999)})
 

@@ -16,7 +16,6 @@ from skimage import data
 from face_embedding_client import FaceEmbeddingClient, Photograph
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
-from face_embedding_server.cli.main import main
 from face_embedding_server.evaluation import change, embedding, metrics, pairs, remote, report
 from face_embedding_server.evaluation.calibrating import calibrate
 from face_embedding_server.evaluation.embedding import Embedded, EmbeddingError
@@ -28,16 +27,6 @@ from support import MOBILE, WITH_MXNET, encode, issue, needs_mxnet, running_serv
 
 SPACE = "model/digest/output"
 LIMITS = {"a": (0.4, 0.6), "b": (0.1, 0.6)}
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from face_embedding_models.installing import importing
 from face_embedding_models.openvino import ir
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
-from face_embedding_server.cli.main import main
 from face_embedding_server.evaluation import pairs, report
 from face_embedding_server.evaluation.embedding import Embedded
 from face_embedding_server.evaluation.pairs import Pairs, PairsError
@@ -35,16 +34,6 @@ READ = [
 NUMBERS = "the numbers of folds and of pairs of each kind in a fold, such as '10 300'"
 SAME = "'name i j', two images of one person"
 DIFFERENT = "'name1 i name2 j', of two people"
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
