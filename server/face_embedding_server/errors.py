@@ -42,6 +42,8 @@ class Reason(Enum):
     MODEL_VERSION = auto()
     TENSOR = auto()
     ABANDONED = auto()
+    OVERLOADED = auto()
+    CALLER_SILENT = auto()
 
 
 class OperatorError(Exception):

@@ -87,6 +87,8 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_MODEL_VERSION: _ClassVar[ErrorReason]
     ERROR_REASON_TENSOR: _ClassVar[ErrorReason]
     ERROR_REASON_ABANDONED: _ClassVar[ErrorReason]
+    ERROR_REASON_OVERLOADED: _ClassVar[ErrorReason]
+    ERROR_REASON_CALLER_SILENT: _ClassVar[ErrorReason]
 CHANNEL_ORDER_UNSPECIFIED: ChannelOrder
 CHANNEL_ORDER_RGB: ChannelOrder
 CHANNEL_ORDER_BGR: ChannelOrder
@@ -146,6 +148,8 @@ ERROR_REASON_PERMISSION: ErrorReason
 ERROR_REASON_MODEL_VERSION: ErrorReason
 ERROR_REASON_TENSOR: ErrorReason
 ERROR_REASON_ABANDONED: ErrorReason
+ERROR_REASON_OVERLOADED: ErrorReason
+ERROR_REASON_CALLER_SILENT: ErrorReason
 
 class Face(_message.Message):
     __slots__ = ("encoded", "raw", "aligned", "landmarks", "detect")

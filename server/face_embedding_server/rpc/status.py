@@ -28,6 +28,8 @@ _CODES = {
     Reason.PERMISSION: grpc.StatusCode.PERMISSION_DENIED,
     Reason.MODEL_VERSION: grpc.StatusCode.NOT_FOUND,
     Reason.ABANDONED: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.CALLER_SILENT: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
 _log = logging.getLogger(__name__)
