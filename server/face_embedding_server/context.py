@@ -5,12 +5,15 @@ Whoever hands work to another thread runs it in a copy of the context. Where the
 the command line's own runs, everything here does nothing.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from face_embedding_server.errors import Reason, Refusal
 
@@ -22,6 +25,9 @@ DECODE, DETECT, ALIGN, QUEUE, INFER, RESPOND = STAGES = (
     "infer",
     "respond",
 )
+
+
+T = TypeVar("T")
 
 
 class Sink(Protocol):
@@ -63,11 +69,27 @@ class Caller(Protocol):
 class Call:
     """What is known of one call."""
 
-    def __init__(self, request_id: str, caller: Caller, sink: Sink, tracer: Tracer | None) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        caller: Caller,
+        sink: Sink,
+        tracer: Tracer | None,
+        aside: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self.aside = aside
         self.request_id = request_id
+        # Who calls, by name or by connection: nobody waits for all that another brought.
+        self.by = ""
         self.sink = sink
         self.tracer = tracer
         self._caller = caller
+
+    def remaining_s(self) -> float | None:
+        """Return the seconds until the caller gives up; None without a deadline."""
+        remaining_s = self._caller.time_remaining()
+        # Without a deadline gRPC says that there are centuries left.
+        return None if remaining_s is None or remaining_s > threading.TIMEOUT_MAX else remaining_s
 
     def is_awaited(self, needed_s: float) -> bool:
         """Return whether anyone will still wait for the answer in so many seconds."""
@@ -95,6 +117,12 @@ def request_id() -> str:
     return call.request_id if call else ""
 
 
+def flow() -> tuple[object, ...]:
+    """Return what the current call's faces queue as: its caller's, and among those the call's."""
+    call = _CALL.get()
+    return (call.by, id(call)) if call else ()
+
+
 def stage(name: str) -> AbstractContextManager[object]:
     """Return a block whose duration is that of a stage of the current call."""
     call = _CALL.get()
@@ -120,12 +148,41 @@ def queued() -> Callable[[float], None]:
         if call.tracer:
             call.tracer.stage_took(QUEUE, waited_s)
         if not call.is_awaited(needed_s):
-            raise Refusal(
-                Reason.ABANDONED,
-                "the deadline is too close, or the caller left, before it was the face's turn",
-            )
+            raise _abandoned()
 
     return begin
+
+
+def remaining_s() -> float:
+    """Return how long the current call may wait for anything, in seconds; -1 without a limit."""
+    call = _CALL.get()
+    remaining_s = call.remaining_s() if call else None
+    return -1 if remaining_s is None else remaining_s
+
+
+def result_of(future: "Future[T]") -> T:
+    """Return what another thread found, for as long as the current call has.
+
+    Raises:
+        Refusal: if the call's deadline comes first.
+    """
+    call = _CALL.get()
+    if call is None:
+        return future.result()
+    with call.aside():
+        try:
+            return future.result(call.remaining_s())
+        except futures.TimeoutError:
+            if future.done():
+                raise
+            raise _abandoned() from None
+
+
+def _abandoned() -> Refusal:
+    return Refusal(
+        Reason.ABANDONED,
+        "the deadline is too close, or the caller left, before it was the face's turn",
+    )
 
 
 def rejected(refusal: Refusal) -> None:

@@ -60,14 +60,17 @@ class Refusal(Exception):
         reason: why; it decides the status code.
         message: what was wrong and what to do, for the caller.
         field: the path of the field to blame, such as `encoded`; callers prepend where it is.
+        again_s: seconds after which the same may be tried again; 0 where that does not help.
     """
 
-    def __init__(self, reason: Reason, message: str, field: str = "") -> None:
+    def __init__(self, reason: Reason, message: str, field: str = "", again_s: float = 0) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.field = field
+        self.again_s = again_s
 
     def within(self, prefix: str) -> "Refusal":
         """Return the same refusal with a longer path."""
-        return Refusal(self.reason, self.message, ".".join(filter(None, (prefix, self.field))))
+        path = ".".join(filter(None, (prefix, self.field)))
+        return Refusal(self.reason, self.message, path, self.again_s)

@@ -1,14 +1,17 @@
 """The server as a whole: its life from the first port to the last answer."""
 
 import importlib.metadata
+import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import grpc
 from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_reflection.v1alpha import reflection
 
+from face_embedding_server.errors import OperatorError
 from face_embedding_server.inference import threads
 from face_embedding_server.inference.model import ServedModel
 from face_embedding_server.inference.registry import Registry
@@ -16,17 +19,20 @@ from face_embedding_server.inference.workers import Workers
 from face_embedding_server.rpc import face_embedding, health
 from face_embedding_server.rpc.admission import Admission
 from face_embedding_server.rpc.face_embedding import FaceEmbeddingService
+from face_embedding_server.rpc.handlers import Handlers
 from face_embedding_server.rpc.health import Health
 from face_embedding_server.rpc.interceptor import Interceptor, Pools
 from face_embedding_server.rpc.methods import handler
 from face_embedding_server.rpc.open_inference import service as open_inference
 from face_embedding_server.rpc.open_inference.service import InferenceService
+from face_embedding_server.rpc.patience import Patience
 from face_embedding_server.security import tls
 from face_embedding_server.security.access import Access
 from face_embedding_server.security.tls import TlsFiles
 from face_embedding_server.settings import Settings, SettingsError
 from face_embedding_server.telemetry.metrics import Metrics, MetricsServer
 from face_embedding_server.telemetry.tracing import CallTracer
+from face_embedding_server.watchdog import Watchdog
 
 _CHANNELZ_NAME = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
 # The methods of the project's own services, by the service's full name.
@@ -40,12 +46,26 @@ _PROBE_OPTIONS = [
     ("grpc.max_connection_age_ms", 30_000),
     ("grpc.max_connection_age_grace_ms", 1_000),
 ]
-_LAST_GRACE_S = 1
+_LAST_GRACE_S = 0.2
 # By then a call that gRPC does not let go of is left behind.
-_LAST_WAIT_S = 5
+_LAST_WAIT_S = 0.4
+# And by then the process has ended.
+_END_S = 0.9
 _MS = 1000
+_NO_COMPRESSION = 1 << int(grpc.Compression.NoCompression)
 # A client may ping that often even while it has no call.
 _MIN_CLIENT_PING_S = 10
+
+
+_log = logging.getLogger(__name__)
+
+
+class EngineStalledError(OperatorError):
+    """An engine makes no progress any more; the message says which."""
+
+
+def _do_nothing() -> None:
+    """Leave it to whoever looks at `Server.fault`."""
 
 
 class Server:
@@ -54,18 +74,33 @@ class Server:
     Args:
         settings: what it is told.
         tracer: traces its calls; None where nobody wants that.
+        give_up: called if an engine makes no progress any more; `fault` then says which.
 
     Raises:
         SettingsError, ModelError, OperatorError: if it cannot be as the settings say.
     """
 
-    def __init__(self, settings: Settings, tracer: CallTracer | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tracer: CallTracer | None = None,
+        give_up: Callable[[], None] = _do_nothing,
+    ) -> None:
         self._settings = settings
         self.metrics = Metrics()
         self._registry = Registry(settings, self.metrics)
-        self._admission = Admission()
-        self._health = Health([face_embedding.NAME, open_inference.NAME])
+        self._pools = _pools(settings)
+        self._admission = Admission(
+            settings.max_bytes_in_flight, self._pools.streams.patience, settings.stream_idle_s
+        )
+        self._health = Health([face_embedding.NAME, open_inference.NAME], settings.patience_s)
         self._workers = Workers()
+        # What happened to an engine that makes no progress; empty if all is well.
+        self.fault = ""
+        self._given_up = give_up
+        self._watchdog = Watchdog(
+            self._registry.models, settings.stall_s, self._engine_fails, self._engine_stalls
+        )
         access = Access(
             settings.access,
             takes_tokens=bool(settings.tls_certificate) or settings.allow_plaintext_tokens,
@@ -74,10 +109,10 @@ class Server:
         version = importlib.metadata.version("face-embedding")
         shared = (self._registry, self._admission, settings, self._workers)
         self._server = grpc.server(
-            ThreadPoolExecutor(threads.HANDLERS, "handler"),
+            self._pools.unary,
             options=_options(settings),
             interceptors=[
-                Interceptor(SERVICES, access, self._admission, self.metrics, tracer, _pools())
+                Interceptor(SERVICES, access, self._admission, self.metrics, tracer, self._pools)
             ],
         )
         for name, service in (
@@ -137,21 +172,36 @@ class Server:
         """Stop without losing a call.
 
         Health says NOT_SERVING and new calls are answered UNAVAILABLE for `drain_s`, so that
-        callers go elsewhere; accepted calls then have `grace_s` to finish, and streams answer what
-        they have taken.
+        callers go elsewhere; accepted calls have `grace_s` in all to finish, and streams answer
+        what they have taken. If an engine makes no progress, nothing is waited for.
         """
+        until = time.monotonic() + (0 if self.fault else self._settings.grace_s)
         self._health.set(health.NOT_SERVING)
         self._admission.refuse()
-        if self._registry.is_ready:
+        if self._registry.is_ready and not self.fault:
             time.sleep(self._settings.drain_s)
-        self._admission.finish(self._settings.grace_s)
+        self._admission.finish(max(0, until - time.monotonic()))
         # What is left are refusals under way, and callers who watch health for ever.
         for each in filter(None, (self._server, self._probed)):
             each.stop(_LAST_GRACE_S).wait(_LAST_WAIT_S)
         if self._metrics_server:
             self._metrics_server.close()
+        self._watchdog.close()
+        for pool in (self._pools.unary, self._pools.streams, self._pools.open):
+            pool.close()
+        self._health.close()
         self._workers.close()
         self._registry.close()
+
+    def _engine_fails(self, fails: bool) -> None:
+        if self._registry.is_ready and not self._admission.is_stopping:
+            self._health.set(health.NOT_SERVING if fails else health.SERVING)
+
+    def _engine_stalls(self, fault: str) -> None:
+        _log.critical("%s: the server ends, as it could not answer any more", fault)
+        self._health.set(health.NOT_SERVING)
+        self.fault = fault
+        self._given_up()
 
     def _credentials(self) -> grpc.ServerCredentials | None:
         certificate, key = self._settings.tls_certificate, self._settings.tls_key
@@ -174,16 +224,26 @@ class Server:
             ) from error
 
 
-def _pools() -> Pools:
-    return Pools(
-        ThreadPoolExecutor(threads.STREAMS, "stream"), ThreadPoolExecutor(threads.OPEN, "open")
+def _pools(settings: Settings) -> Pools:
+    unary, streams, opened = (
+        Handlers(size, aside, threads.WAITING, Patience(settings.patience_s))
+        for size, aside in (
+            (threads.handlers(), threads.ASIDE),
+            (threads.STREAMS, 0),
+            (threads.OPEN, threads.OPEN_ASIDE),
+        )
     )
+    return Pools(unary, streams, opened)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
     options = [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
+        # A message that unfolds to a thousand times its size is refused before it does.
+        ("grpc.compression_enabled_algorithms_bitset", _NO_COMPRESSION),
+        # A client keeps back what is more; whatever else is in its way here would cost more.
+        ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
         ("grpc.so_reuseport", 0),  # A second server on one port is a mistake to be told.
         ("grpc.keepalive_time_ms", int(settings.keepalive_s * _MS)),
         ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * _MS)),
@@ -200,9 +260,30 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     return options
 
 
+class Events(Protocol):
+    """What a running server is told from outside, and its end."""
+
+    def looks(self, watch_s: float) -> Iterator[bool]:
+        """Yield whenever the store is to be looked at for changed models.
+
+        Args:
+            watch_s: seconds between looks; 0 looks only when a person asks for it.
+
+        Yields:
+            Whether a person asked, so that what was refused before is tried again; ends when the
+            server is to stop.
+        """
+
+    def stop(self) -> None:
+        """Have `looks` end."""
+
+    def end_within(self, seconds: float) -> None:
+        """Have the process end by then, whatever hangs."""
+
+
 def run(
     settings: Settings,
-    looks: Iterable[bool],
+    events: Events,
     announce: Callable[[int, ServedModel], None],
     tracer: CallTracer | None = None,
 ) -> None:
@@ -210,19 +291,23 @@ def run(
 
     Args:
         settings: the server's settings.
-        looks: yields whenever the store is to be looked at for changed models, and whether what
-            was refused before is to be tried again; ends when the server is to stop.
+        events: tell it to look at the store, and to stop.
         announce: called once, with the port and the default model, when requests are answered.
         tracer: traces the calls; None where nobody wants that.
 
     Raises:
-        SettingsError, ModelError, OperatorError: if the server cannot be started.
+        SettingsError, ModelError, OperatorError: if the server cannot be started, or an engine
+            makes no progress any more.
     """
-    server = Server(settings, tracer)
+    server = Server(settings, tracer, events.stop)
     server.start()
     try:
         announce(server.port, server.load())
-        for retry in looks:
+        for retry in events.looks(settings.watch_s):
             server.refresh(retry=retry)
+        left_s = 0 if server.fault else max(settings.drain_s, settings.grace_s)
+        events.end_within(left_s + _END_S)
     finally:
         server.stop()
+    if server.fault:
+        raise EngineStalledError(server.fault)

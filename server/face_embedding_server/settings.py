@@ -155,11 +155,49 @@ class Settings(BaseModel):
     max_stream_in_flight: int = Field(
         32, ge=1, le=_MANY, description="the most items in flight in one EmbedStream"
     )
+    max_calls_per_connection: int = Field(
+        256,
+        ge=1,
+        le=_MANY,
+        description="the most calls at a time on one connection; clients hold back more. A proxy "
+        "before the server needs many",
+    )
+    max_bytes_in_flight: int = Field(
+        256 * _MIB,
+        ge=_MIB,
+        le=1 << 40,
+        description="the most bytes of all messages being answered; more are refused, or held back "
+        "in streams",
+    )
+    patience_s: float = Field(
+        15,
+        ge=0.5,
+        le=3600,
+        description="seconds for which a call waits for its message, or for a caller to take an "
+        "answer; less where others need the thread",
+    )
+    stream_idle_s: float = Field(
+        300,
+        ge=1,
+        le=86400,
+        description="seconds after which a stream is ended in which nothing comes and nothing is "
+        "awaited; less where others need the thread",
+    )
     drain_s: float = Field(
         1.0, ge=0, le=3600, description="seconds for which a stopping server answers UNAVAILABLE"
     )
     grace_s: float = Field(
-        30.0, ge=0, le=86400, description="seconds that accepted calls have to finish after that"
+        30.0,
+        ge=0,
+        le=86400,
+        description="seconds that accepted calls have to finish, from the signal to stop on",
+    )
+    stall_s: float = Field(
+        30.0,
+        ge=1,
+        le=3600,
+        description="seconds after which an engine that gives no answer is given up: the server "
+        "says NOT_SERVING, and ends with an error",
     )
 
     @property

@@ -10,7 +10,7 @@ from face_embedding_models import manifest
 from face_embedding_server.faces import detectors, quality
 from face_embedding_server.faces.alignment import TEMPLATE
 from face_embedding_server.inference import backends
-from face_embedding_server.inference.threads import HANDLERS, STREAMS
+from face_embedding_server.inference.threads import ASIDE, STREAMS
 from face_embedding_server.server import SERVICES
 from face_embedding_server.settings import Settings
 
@@ -98,4 +98,4 @@ def test_permissions() -> None:
 def test_handlers() -> None:
     """The numbers of calls and of streams that are answered at once are the server's."""
     text = (DOCS / "operations.md").read_text("utf-8")
-    assert f"{HANDLERS} are answered at once, and {STREAMS} streams beside them" in text
+    assert f"{ASIDE} more can wait for their message or for other threads, and {STREAMS}" in text

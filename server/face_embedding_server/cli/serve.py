@@ -43,7 +43,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     try:
         tracer = tracing.CallTracer(provider) if provider else None
-        server.run(chosen, events.looks(chosen.watch_s), announce, tracer)
+        server.run(chosen, events, announce, tracer)
     finally:
         if provider:
             tracing.shut_down(provider)

@@ -1,5 +1,6 @@
 """The signals that a serving process is told things by."""
 
+import faulthandler
 import logging
 import os
 import select
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _RELOAD = signal.SIGHUP
 _PIPE_BYTES = 65536
+# That it takes to write where a process hangs.
+_TRACEBACK_S = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -22,9 +25,9 @@ class Signals:
     def __init__(self) -> None:
         # The signal itself writes to a pipe: a wait on a lock would sleep on if it came in another
         # thread.
-        self._reader, writer = os.pipe()
-        os.set_blocking(writer, False)
-        signal.set_wakeup_fd(writer)
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        signal.set_wakeup_fd(self._writer)
         for number in (*_STOP, _RELOAD):
             signal.signal(number, _noted)
 
@@ -46,6 +49,17 @@ class Signals:
                     _log.info("stopping on %s", signal.Signals(number).name)
                     return
             yield _RELOAD in received
+
+    def stop(self) -> None:
+        """Do as on a signal to stop."""
+        os.write(self._writer, bytes([signal.SIGTERM]))
+
+    def end_within(self, seconds: float) -> None:
+        """End the process with an error if it has not ended by then, whatever hangs."""
+        faulthandler.dump_traceback_later(seconds, exit=True)
+        # In case that even the traceback is read by nobody.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds + _TRACEBACK_S)
 
 
 def _noted(number: int, _: object) -> None:

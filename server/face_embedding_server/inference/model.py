@@ -113,17 +113,21 @@ class ServedModel:
             Refusal: if nobody waits for it any more when it is its turn.
             ArithmeticError: if it cannot be normalized, which no working network gives rise to.
         """
-        raw = self.turns.run(self._infer, face.pixels_bgr)
-        norm = float(np.linalg.norm(raw))
-        if not 0 < norm < np.inf:
-            raise ArithmeticError(f"the network gave an embedding of norm {norm}")
+        raw, norm = self.turns.run(self._infer, face.pixels_bgr)
         context.embedded(self.info.name, norm)
         found = quality.warnings(face.pixels_bgr, face.landmarks, norm, self.min_norm)
         return EmbeddedFace(raw, norm, face.detection, found)
 
-    def _infer(self, face_bgr: Pixels) -> Vector:
+    def _infer(self, face_bgr: Pixels) -> tuple[Vector, float]:
+        """Return a raw embedding and its norm."""
         with context.stage(context.INFER):
-            return self.backend.embed(face_bgr)
+            raw = self.backend.embed(face_bgr)
+        norm = float(np.linalg.norm(raw))
+        if raw.shape != (self.space.size,) or not 0 < norm < np.inf:
+            raise ArithmeticError(
+                f"the network gave an embedding of norm {norm} and shape {raw.shape}"
+            )
+        return raw, norm
 
     def operating_point(self, name: str) -> OperatingPoint:
         """Return an operating point of the calibration.

@@ -123,6 +123,10 @@ class Registry:
             )
         return hosted.model
 
+    def models(self) -> list[ServedModel]:
+        """Return the models that are served."""
+        return [hosted.model for hosted in list(self._hosted.values())]
+
     def names(self) -> list[str]:
         """Return the names of the models that are served, the default one first."""
         return sorted(self._hosted, key=lambda name: (name != self._named[0], name))

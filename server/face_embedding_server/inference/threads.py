@@ -1,7 +1,8 @@
 """How much of the machine this process may use, and how many threads that makes.
 
     thread               number            does
-    handler              HANDLERS          takes a call with one answer, and embeds an only face
+    handler              handlers()        takes a call with one answer, and embeds an only face
+      aside              ASIDE             waits in such a call, for its message or other threads
     stream               STREAMS           sends the answers of a stream
     open                 OPEN              takes a call that needs no permission
     aligned              workers()         embeds the faces of a call with several, and of streams
@@ -16,11 +17,19 @@ import math
 import os
 from pathlib import Path
 
-HANDLERS = 128
 STREAMS = 128
-OPEN = 64
+OPEN = 4
 # Health has threads of its own, for each of its methods and for its changes.
-HEALTH = 64
+HEALTH = 4
+# Calls that only wait, for their message or for other threads, beside those.
+ASIDE = 256
+OPEN_ASIDE = 28
+HEALTH_ASIDE = 60
+# Calls that wait for one of these threads, of each kind; more of them are refused.
+WAITING = 1024
+# As many as there are turns, and as many that are about to have one.
+_HANDLERS_PER_CPU = 8
+_LEAST_HANDLERS = 16
 # Two for each stream of the engine, so that none waits for the next face.
 _WORKERS_PER_CPU = 2
 # Each of the engine's streams has one face in work, one next, and some in reserve.
@@ -28,6 +37,11 @@ _TURNS_PER_CPU = 4
 # Images that a command embeds at a time.
 _EVALUATED_PER_CPU = 4
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+def handlers() -> int:
+    """Return the number of calls with one answer that are in work at a time."""
+    return max(_LEAST_HANDLERS, _HANDLERS_PER_CPU * available_cpus())
 
 
 def workers() -> int:

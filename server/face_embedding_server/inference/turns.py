@@ -1,12 +1,13 @@
 """Turns at an engine: how many faces are inside it at a time, and in which order."""
 
+import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from face_embedding_server import context
+from face_embedding_server.inference.fair import FairQueue
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,7 +21,7 @@ _MARGIN = 1.25
 
 
 class Turns:
-    """Lets a bounded number of faces into an engine, in the order in which they came.
+    """Lets a bounded number of faces into an engine, and goes round the callers and their calls.
 
     More of them inside would not make it faster, and inside a face can no longer be given up. Under
     more load than the engine can bear, one whose answer would come too late is given up for one
@@ -32,8 +33,12 @@ class Turns:
 
     def __init__(self, limit: int) -> None:
         self._lock = threading.Lock()
-        self._free = limit
-        self._waiting: deque[threading.Lock] = deque()
+        # How many faces are inside, how many came out, and how many of these failed in a row.
+        self.inside = 0
+        self.ended = 0
+        self.failures = 0
+        self._limit = limit
+        self._waiting: FairQueue[_Turn] = FairQueue()
         self._usual_s = 0.0
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -44,10 +49,15 @@ class Turns:
         """
         self._take()
         since = time.perf_counter()
+        failures = self.failures + 1
         try:
-            return work(*args, **kwargs)
+            result = work(*args, **kwargs)
+            failures = 0
+            return result
         finally:
             self._took(time.perf_counter() - since)
+            self.failures = failures
+            self.ended += 1
             self._pass_on()
 
     def _took(self, seconds: float) -> None:
@@ -57,24 +67,41 @@ class Turns:
 
     def _take(self) -> None:
         with self._lock:
-            if self._free:
-                self._free -= 1
+            if self.inside < self._limit:
+                self.inside += 1
                 return
-            turn = threading.Lock()
-            turn.acquire()
-            self._waiting.append(turn)
+            turn = _Turn()
+            self._waiting.put(turn, *context.flow())
         begin = context.queued()
-        turn.acquire()
+        has_come = turn.come.acquire(timeout=context.remaining_s())
+        with self._lock:
+            turn.is_awaited = False
+            has_come = has_come or turn.has_come
         try:
-            begin(_MARGIN * self._usual_s)
+            begin(_MARGIN * self._usual_s if has_come else math.inf)
         except BaseException:
-            self._pass_on()
+            if has_come:
+                self._pass_on()
             raise
 
     def _pass_on(self) -> None:
         """Give the turn to the next who waits: nobody who comes now gets ahead of them."""
         with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._free += 1
+            while turn := self._waiting.get():
+                if turn.is_awaited:
+                    turn.has_come = True
+                    turn.come.release()
+                    return
+            self.inside -= 1
+
+
+class _Turn:
+    """The turn of one face that waits for it."""
+
+    __slots__ = ("come", "has_come", "is_awaited")
+
+    def __init__(self) -> None:
+        self.come = threading.Lock()
+        self.come.acquire()
+        self.has_come = False
+        self.is_awaited = True

@@ -5,6 +5,7 @@ wait behind them; and as few as there are processors, so that no more photograph
 memory at a time.
 """
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -12,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from face_embedding_server import context
 from face_embedding_server.inference import threads
+from face_embedding_server.inference.fair import FairQueue
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,8 +23,8 @@ class Workers:
     """Runs functions on faces in the threads that are meant for them."""
 
     def __init__(self) -> None:
-        self._aligned = ThreadPoolExecutor(threads.workers(), "aligned")
-        self._photographs = ThreadPoolExecutor(threads.photographs(), "photograph")
+        self._aligned = _Pool(threads.workers(), "aligned")
+        self._photographs = _Pool(threads.photographs(), "photograph")
 
     def submit(
         self, photograph: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -38,27 +40,60 @@ class Workers:
             work: the function.
             *args: what it is given.
             **kwargs: what it is given by name.
+
+        Raises:
+            RuntimeError: if the workers are closed.
         """
         pool = self._photographs if photograph else self._aligned
         begin = context.queued()
+        future: Future[T] = Future()
 
-        def run() -> T:
-            begin(0)
-            return work(*args, **kwargs)
+        def run() -> None:
+            try:
+                begin(0)
+                future.set_result(work(*args, **kwargs))
+            except BaseException as error:  # Whoever waits for it is told, whatever it is.
+                future.set_exception(error)
 
+        inside = copy_context()
         try:
-            return pool.submit(copy_context().run, run)
+            pool.add(lambda: inside.run(run))
         except RuntimeError:
             begin(0)
             raise
+        return future
 
     def run(self, photograph: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function on the only face of a call: an aligned one in the calling thread."""
         if photograph:
-            return self.submit(True, work, *args, **kwargs).result()
+            return context.result_of(self.submit(True, work, *args, **kwargs))
         return work(*args, **kwargs)
 
     def close(self) -> None:
         """Let the threads end."""
-        self._aligned.shutdown(wait=False)
-        self._photographs.shutdown(wait=False)
+        self._aligned.close()
+        self._photographs.close()
+
+
+class _Pool:
+    """Threads that take work in turns from all callers, and from all calls of a caller."""
+
+    def __init__(self, size: int, name: str) -> None:
+        self._threads = ThreadPoolExecutor(size, name)
+        self._lock = threading.Lock()
+        self._waiting: FairQueue[Callable[[], None]] = FairQueue()
+
+    def add(self, work: Callable[[], None]) -> None:
+        """Have a function run that raises nothing."""
+        with self._lock:
+            self._waiting.put(work, *context.flow())
+        self._threads.submit(self._next)
+
+    def _next(self) -> None:
+        with self._lock:
+            work = self._waiting.get()
+        if work:
+            work()
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False)

@@ -1,21 +1,31 @@
-"""The calls in progress: they are counted, so that a stopping server can wait for them."""
+"""The calls in progress, and their bytes: how many there are, and that they end when it stops."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import grpc
-
 from face_embedding_server.errors import Reason, Refusal
+from face_embedding_server.rpc.patience import Patience
+from face_embedding_server.rpc.status import overloaded
 
-# A caller who does not send, or not take, a message of a few bytes for so long has left.
-PATIENCE_S = 5.0
+# Until a server that is full of messages has answered some of them.
+_FULL_S = 0.5
 
 
 class Admission:
-    """Admits calls, and ends them in order when the server stops."""
+    """Admits calls, and ends them in order when the server stops.
 
-    def __init__(self) -> None:
+    Args:
+        max_bytes: the most bytes of all messages that are being answered.
+        patience: how long callers of streams are waited for.
+        idle_s: the same, of one who may send more and awaits nothing.
+    """
+
+    def __init__(self, max_bytes: int, patience: Patience, idle_s: float) -> None:
+        self._max_bytes = max_bytes
+        self.patience = patience
+        self.idle_s = idle_s
+        self._bytes = 0
         self._changed = threading.Condition()
         self._active = 0
         self._stopping = False
@@ -23,22 +33,42 @@ class Admission:
         self._stream_ends: set[Callable[[], None]] = set()
 
     @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Count a call for as long as the block lasts.
+    def admitted(self, size: int) -> Iterator[None]:
+        """Count a call, and the bytes of its message, for as long as the block lasts.
 
         Raises:
-            Refusal: if the server is stopping.
+            Refusal: if the server is stopping, or has too many bytes already.
         """
         with self._changed:
             if self._stopping:
                 raise stopping()
+            if not self._has_room(size):
+                raise overloaded(_FULL_S)
+            self._bytes += size
             self._active += 1
         try:
             yield
         finally:
             with self._changed:
                 self._active -= 1
+                self._bytes -= size
                 self._changed.notify_all()
+
+    def take(self, size: int) -> None:
+        """Wait until there is room for the bytes of an item of a stream, and count them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._has_room(size))
+            self._bytes += size
+
+    def let_go(self, size: int) -> None:
+        """Count bytes of items no more."""
+        with self._changed:
+            self._bytes -= size
+            self._changed.notify_all()
+
+    def _has_room(self, size: int) -> bool:
+        # One message alone may have any size that gRPC lets through.
+        return not self._bytes or self._bytes + size <= self._max_bytes
 
     @contextmanager
     def asked_to_end(self, end: Callable[[], None]) -> Iterator[None]:
@@ -76,15 +106,3 @@ class Admission:
 def stopping() -> Refusal:
     """Return the refusal of a server that is stopping."""
     return Refusal(Reason.STOPPING, "the server is stopping; try another one")
-
-
-@contextmanager
-def cut_off_after(patience_s: float, context: grpc.ServicerContext) -> Iterator[None]:
-    """End a call if the block, which waits for its caller, takes longer."""
-    timer = threading.Timer(patience_s, context.cancel)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

@@ -1,6 +1,7 @@
 """The service of the contract: one method a call."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import grpc
@@ -57,12 +58,14 @@ class FaceEmbeddingService:
         begun = [
             self._begin(model, message, raw, index) for index, message in enumerate(request.faces)
         ]
-        return pb.EmbedResponse(results=[result() for result in begun], model_version=model.version)
+        return pb.EmbedResponse(
+            results=[context.result_of(each) for each in begun], model_version=model.version
+        )
 
     def _begin(
         self, model: ServedModel, message: pb.Face, raw: bool, index: int
-    ) -> Callable[[], pb.EmbedResult]:
-        """Begin to embed one of several faces, and return what waits for its result."""
+    ) -> "Future[pb.EmbedResult]":
+        """Begin to embed one of several faces."""
 
         def failed(error: Exception) -> pb.EmbedResult:
             return pb.EmbedResult(error=status_of(_in_face(report(error), index)))
@@ -76,9 +79,10 @@ class FaceEmbeddingService:
         try:
             face = convert.face_of(message)
         except Exception as error:
-            result = failed(error)
-            return lambda: result
-        return self._workers.submit(face.is_photograph, embed).result
+            refused: Future[pb.EmbedResult] = Future()
+            refused.set_result(failed(error))
+            return refused
+        return self._workers.submit(face.is_photograph, embed)
 
     def _embed_stream(
         self, requests: Iterator[bytes], call: grpc.ServicerContext
@@ -136,7 +140,7 @@ class FaceEmbeddingService:
         given = [_side_of(model, side, field) for field, side in sides.items()]
         if all(side.is_photograph for side in given):
             waiting = [self._workers.submit(True, side.embed) for side in given]
-            return [each.result() for each in waiting]
+            return [context.result_of(each) for each in waiting]
         return [self._workers.run(side.is_photograph, side.embed) for side in given]
 
     def _detect(self, request: pb.DetectRequest) -> pb.DetectResponse:

@@ -9,7 +9,6 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +19,9 @@ from google.protobuf.message import DecodeError
 from face_embedding_server import context
 from face_embedding_server.context import Call
 from face_embedding_server.errors import Reason, Refusal
-from face_embedding_server.rpc import admission, health, methods, status
+from face_embedding_server.rpc import handlers, health, methods, status
 from face_embedding_server.rpc.admission import Admission
+from face_embedding_server.rpc.handlers import Handlers
 from face_embedding_server.rpc.methods import AnyMethod
 from face_embedding_server.security.access import Access, Permission
 from face_embedding_server.telemetry.metrics import CallKind, Metrics
@@ -31,6 +31,8 @@ REQUEST_ID_KEY = "x-request-id"
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _MADE_ID_BYTES = 8
 _MS = 1000
+# Between two lines in the log on calls that are refused because there are too many.
+_TELL_S = 1.0
 # Health has threads of its own, and is neither counted nor logged: probes ask all the time.
 _HEALTH_PREFIX = f"/{health.NAME}/"
 # What is not here is a mistake of the caller, or of nobody.
@@ -45,15 +47,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pools:
-    """Threads beside those of the server.
+    """The threads that take calls, apart so that no kind takes those of another.
 
     Args:
+        unary: for calls that answer with one message.
         streams: for calls that answer with a stream.
         open: for calls that need no permission.
     """
 
-    streams: ThreadPoolExecutor
-    open: ThreadPoolExecutor
+    unary: Handlers
+    streams: Handlers
+    open: Handlers
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ class Interceptor(grpc.ServerInterceptor):
         self._metrics = metrics
         self._tracer = tracer
         self._wrapped: dict[str, Any] = {}
+        self._turned_away = 0
+        self._told = 0.0
 
     def intercept_service(
         self,
@@ -126,49 +132,67 @@ class Interceptor(grpc.ServerInterceptor):
             rules = _Rules(methods.FOREIGN.get(method, methods.DEBUG), admitted=False)
             handler = _taking_bytes(handler)
         answer = handler.stream_stream or handler.unary_unary
+        pool = self._pool(rules, streaming=handler.response_streaming)
         if handler.response_streaming:
 
             def stream(data: Iterator[bytes], call: grpc.ServicerContext) -> Iterator[Any]:
-                with self._call("stream", method, rules, call), self._admitted(rules):
+                self._turn_away_if_refused(method, call)
+                with self._call("stream", method, rules, pool, call), self._admitted(rules, 0):
                     yield from answer(data, call)
 
-            # A caller who leaves streams open takes no thread from other calls.
-            stream.experimental_thread_pool = self._pools.streams  # type: ignore[attr-defined]  # gRPC's.
+            stream.experimental_thread_pool = pool  # type: ignore[attr-defined]  # gRPC's.
             return grpc.stream_stream_rpc_method_handler(
                 stream, response_serializer=handler.response_serializer
             )
 
         def unary(data: Iterator[bytes], call: grpc.ServicerContext) -> Any:
-            with self._call("unary", method, rules, call):
+            self._turn_away_if_refused(method, call)
+            with self._call("unary", method, rules, pool, call):
                 # A stop does not wait for callers who have not sent anything.
-                message = methods.only(data)
-                with self._admitted(rules):
+                with pool.aside(), pool.patience.waiting(call.cancel):
+                    message = methods.only(data)
+                with self._admitted(rules, len(message)):
                     return answer(message, call)
 
-        def open_unary(data: Iterator[bytes], call: grpc.ServicerContext) -> Any:
-            with admission.cut_off_after(admission.PATIENCE_S, call):
-                return unary(data, call)
-
-        # Whoever leaves these open, and everyone may, takes no thread from other calls.
-        open_unary.experimental_thread_pool = self._pools.open  # type: ignore[attr-defined]  # gRPC's.
+        unary.experimental_thread_pool = pool  # type: ignore[attr-defined]  # gRPC's.
         return grpc.stream_unary_rpc_method_handler(
-            unary if rules.permissions else open_unary,
-            response_serializer=handler.response_serializer,
+            unary, response_serializer=handler.response_serializer
         )
+
+    def _pool(self, rules: _Rules, *, streaming: bool) -> Handlers:
+        if streaming:
+            return self._pools.streams
+        return self._pools.unary if rules.permissions else self._pools.open
+
+    def _turn_away_if_refused(self, method: str, call: grpc.ServicerContext) -> None:
+        """End a call that was refused before it got a thread."""
+        if again_s := handlers.come_again_s():
+            self._metrics.call_refused(method)
+            self._turned_away += 1
+            now = time.monotonic()
+            if now > self._told + _TELL_S:  # A line for each would make it worse.
+                _log.warning(
+                    "more calls than can be answered in time",
+                    extra={"refused": self._turned_away, "method": method},
+                )
+                self._told, self._turned_away = now, 0
+            call.set_trailing_metadata(((REQUEST_ID_KEY, _request_id(call)),))
+            status.turn_away(call, again_s)
 
     @contextmanager
     def _call(
-        self, kind: CallKind, method: str, rules: _Rules, call: grpc.ServicerContext
+        self, kind: CallKind, method: str, rules: _Rules, pool: Handlers, call: grpc.ServicerContext
     ) -> Iterator[None]:
         since = time.perf_counter()
         request_id = _request_id(call)
         call.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
         self._metrics.call_began(kind)
-        entered = Call(request_id, call, self._metrics, self._tracer)
+        entered = Call(request_id, call, self._metrics, self._tracer, pool.aside)
         caller, unless_said = "", grpc.StatusCode.OK
         with context.entered(entered), self._span(method, request_id, call) as span:
             try:
                 caller = self._access.check(rules.permissions, call)
+                entered.by = caller or call.peer()
                 yield
             except grpc.RpcError:
                 unless_said = grpc.StatusCode.UNKNOWN
@@ -186,8 +210,8 @@ class Interceptor(grpc.ServerInterceptor):
                     self._tracer.end(span, code)
                 _log_end(method, code, took, caller, call)
 
-    def _admitted(self, rules: _Rules) -> AbstractContextManager[None]:
-        return self._admission.admitted() if rules.admitted else nullcontext()
+    def _admitted(self, rules: _Rules, size: int) -> AbstractContextManager[None]:
+        return self._admission.admitted(size) if rules.admitted else nullcontext()
 
     def _span(
         self, method: str, request_id: str, call: grpc.ServicerContext

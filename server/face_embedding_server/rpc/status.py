@@ -1,7 +1,9 @@
 """How a caller is told that a request, or one face of it, is refused: by a google.rpc.Status."""
 
+import functools
 import logging
-from typing import NoReturn
+import math
+from typing import NoReturn, TypeAlias
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -12,9 +14,15 @@ from face_embedding_server.errors import Reason, Refusal
 DOMAIN = "face-embedding"
 # The name that gRPC gives to a google.rpc.Status among the trailers of a call.
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
+# And to when a client that repeats calls by itself is to do so; gRPC's own proposal A6.
+_PUSHBACK_KEY = "grpc-retry-pushback-ms"
+_MS = 1000
+# What is told of when to come again is a guess anyway.
+_AGAIN_STEP_S = 0.05
 
 # A status travels in the trailers of a call, which gRPC limits to 8 KiB, and twice.
 _MAX_MESSAGE_CHARACTERS = 500
+_Trailers: TypeAlias = tuple[tuple[str, str | bytes], ...]
 _CODES = {
     Reason.MODEL_UNKNOWN: grpc.StatusCode.NOT_FOUND,
     Reason.MODEL_LOADING: grpc.StatusCode.UNAVAILABLE,
@@ -51,6 +59,10 @@ def status_of(refusal: Refusal) -> status_pb2.Status:
         message = f"{message[: _MAX_MESSAGE_CHARACTERS - 1]}…"
     status = status_pb2.Status(code=code_of(refusal).value[0], message=message)
     status.details.add().Pack(info)
+    if refusal.again_s:
+        again = error_details_pb2.RetryInfo()
+        again.retry_delay.FromMilliseconds(round(_MS * refusal.again_s))
+        status.details.add().Pack(again)
     return status
 
 
@@ -66,9 +78,40 @@ def report(error: Exception) -> Refusal:
 def abort(call: grpc.ServicerContext, refusal: Refusal) -> NoReturn:
     """End a call with a refusal as its status."""
     status = status_of(refusal)
-    details = (STATUS_DETAILS_KEY, status.SerializeToString())
-    call.set_trailing_metadata((*(call.trailing_metadata() or ()), details))
+    trailers = _trailers(status, refusal.again_s)
+    call.set_trailing_metadata((*(call.trailing_metadata() or ()), *trailers))
     call.abort(code_of(refusal), status.message)
+
+
+def turn_away(call: grpc.ServicerContext, again_s: float) -> NoReturn:
+    """End a call with OVERLOADED, at the least cost: when that is done it is done often."""
+    trailers, message = _overloaded(math.ceil(again_s / _AGAIN_STEP_S))
+    call.set_trailing_metadata((*(call.trailing_metadata() or ()), *trailers))
+    call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+
+
+@functools.cache
+def _overloaded(again_steps: int) -> tuple[_Trailers, str]:
+    again_s = _AGAIN_STEP_S * again_steps
+    status = status_of(overloaded(again_s))
+    return _trailers(status, again_s), status.message
+
+
+def overloaded(again_s: float) -> Refusal:
+    """Return the refusal of a server that has more to answer than it can in time."""
+    return Refusal(
+        Reason.OVERLOADED,
+        "there are more calls than can be answered in time; nothing was done with this one, try it "
+        "again later",
+        again_s=again_s,
+    )
+
+
+def _trailers(status: status_pb2.Status, again_s: float) -> _Trailers:
+    details = (STATUS_DETAILS_KEY, status.SerializeToString())
+    if not again_s:
+        return (details,)
+    return (details, (_PUSHBACK_KEY, str(round(_MS * again_s))))
 
 
 def _internal_error() -> Refusal:

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import grpc
 
+from face_embedding_server.errors import Reason, Refusal
 from face_embedding_server.rpc import admission
 from face_embedding_server.rpc.admission import Admission
 
@@ -18,8 +19,8 @@ Answer = TypeVar("Answer")
 class Stream(Generic[Answer]):
     """Connects the thread that takes items, those that answer them, and the one that sends.
 
-    Iterating gives the answers in the order in which they are done, until every item that was taken
-    is answered and no more come.
+    Iterating gives the answers in the order in which they are done, each with the size of its item,
+    until every item that was taken is answered and no more come.
 
     Args:
         max_items: the most items in flight.
@@ -37,6 +38,7 @@ class Stream(Generic[Answer]):
         self._abandoned = False
         self._items = 0
         self._bytes = 0
+        self.refusal: Refusal | None = None
 
     def take(self, size: int) -> bool:
         """Wait for room for one more item of so many bytes; return false if no more are taken."""
@@ -70,20 +72,36 @@ class Stream(Generic[Answer]):
         self._abandoned = True
         self.end()
 
+    def refuse_if_idle(self) -> bool:
+        """End the stream if its caller awaits nothing; return whether that is so."""
+        with self._changed:
+            if self._items:
+                return False
+        self.refusal = Refusal(
+            Reason.CALLER_SILENT, "nothing came on this stream for too long; open another one"
+        )
+        self.abandon()
+        return True
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """How many bytes the items have that were taken and are not answered."""
+        with self._changed:
+            return self._bytes
+
     def _has_room(self, size: int) -> bool:
         fits = self._items == 0 or self._bytes + size <= self._max_bytes
         return self._items < self._max_items and fits
 
-    def __iter__(self) -> Iterator[Answer]:
+    def __iter__(self) -> Iterator[tuple[Answer, int]]:
         while not (self._abandoned or (self._ended and self._items == 0)):
             done = self._answers.get()
             if done is not None:
-                answer, size = done
-                yield answer
+                yield done
                 # Only an answer that was sent makes room for another item.
                 with self._changed:
                     self._items -= 1
-                    self._bytes -= size
+                    self._bytes -= done[1]
                     self._changed.notify()
 
 
@@ -116,22 +134,36 @@ def answers(
         was_asked_to_end.set()
         stream.end()
 
+    patience = admitted.patience
     with admitted.asked_to_end(end):
-        read = functools.partial(copy_context().run, _read, requests, stream, begin)
+        read = functools.partial(copy_context().run, _read, requests, admitted, stream, begin)
         threading.Thread(target=read, daemon=True).start()
-        yield from stream
+        try:
+            for answer, size in stream:
+                with patience.waiting(context.cancel):
+                    yield answer
+                admitted.let_go(size)
+        finally:
+            stream.abandon()
+            admitted.let_go(stream.bytes_in_flight)
+    if stream.refusal:
+        raise stream.refusal
     if was_asked_to_end.is_set() and not stream.is_complete:
         raise admission.stopping()
 
 
 def _read(
-    requests: Iterator[bytes], stream: Stream[Answer], begin: Callable[[bytes], None]
+    requests: Iterator[bytes],
+    admitted: Admission,
+    stream: Stream[Answer],
+    begin: Callable[[bytes], None],
 ) -> None:
     """Take the items of a stream, as there is room, and begin to answer each."""
     try:
-        for data in requests:
+        while (data := _next(requests, admitted, stream)) is not None:
             if not stream.take(len(data)):
                 return
+            admitted.take(len(data))
             begin(data)
     except grpc.RpcError:
         stream.abandon()  # The caller is gone.
@@ -139,3 +171,8 @@ def _read(
         stream.abandon()  # The server is gone, and with it the threads for faces.
     else:
         stream.complete()
+
+
+def _next(requests: Iterator[bytes], admitted: Admission, stream: Stream[Answer]) -> bytes | None:
+    with admitted.patience.waiting(stream.refuse_if_idle, admitted.idle_s):
+        return next(requests, None)

@@ -4,13 +4,18 @@ The server logs with the standard library; structlog gives the lines their form.
 embedding and no token is ever logged.
 """
 
+import atexit
+import contextlib
 import faulthandler
+import functools
 import logging
 import os
+import queue
 import sys
 import threading
-from collections.abc import MutableMapping
-from typing import Any, Literal
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any, Literal, TextIO
 
 import structlog
 
@@ -20,6 +25,10 @@ Format = Literal["text", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
 _STANDARD_ERROR = 2
+# Lines that wait to be written; more of them are lost.
+_MOST_LINES = 10_000
+# At the end, for what is not written yet.
+_FLUSH_S = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +45,7 @@ def configure(form: Format, level: Level) -> None:
             )
         ],
     }
-    handler = logging.StreamHandler()
+    handler = _PatientHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[
@@ -72,8 +81,8 @@ def take_native_output() -> None:
     sys.stderr = own
     faulthandler.enable(own)
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setStream(own)
+        if isinstance(handler, _PatientHandler):
+            handler.write_to(own)
 
     def log() -> None:
         with os.fdopen(reader, encoding="utf-8", errors="replace") as lines:
@@ -81,6 +90,65 @@ def take_native_output() -> None:
                 _log.debug("a library says: %s", line.rstrip())
 
     threading.Thread(target=log, name="standard error", daemon=True).start()
+
+
+class _PatientHandler(logging.Handler):
+    """Writes lines in a thread of its own, so that a log that nobody reads holds up no call.
+
+    Lines for which there is no room are lost, and counted.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self.write_to(stream)
+        self._lines: queue.Queue[str] = queue.Queue(_MOST_LINES)
+        self._lost = 0
+        threading.Thread(target=self._write, name="log", daemon=True).start()
+        atexit.register(self.flush)
+
+    def write_to(self, stream: TextIO) -> None:
+        """Write there from now on, past the stream's own lock, which an exit would wait for."""
+        self._put: Callable[[str], object] = stream.write
+        with contextlib.suppress(OSError, AttributeError):  # It is no file.
+            self._put = functools.partial(_write_all, stream.fileno())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a line."""
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self._lost += 1
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait until what was taken is written, but not for long."""
+        until = time.monotonic() + _FLUSH_S
+        with self._lines.all_tasks_done:
+            while self._lines.unfinished_tasks and time.monotonic() < until:
+                self._lines.all_tasks_done.wait(until - time.monotonic())
+
+    def close(self) -> None:
+        """Write the rest, and take no more."""
+        self.flush()
+        atexit.unregister(self.flush)
+        super().close()
+
+    def _write(self) -> None:
+        while True:
+            line = self._lines.get()
+            if lost := self._lost:
+                self._lost = 0
+                line = f"{lost} lines of the log were lost, as nobody read it\n{line}"
+            with contextlib.suppress(OSError, ValueError):  # Nobody reads it any more.
+                self._put(f"{line}\n")
+            self._lines.task_done()
+
+
+def _write_all(descriptor: int, text: str) -> None:
+    data = text.encode(errors="replace")
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def _tells_no_metadata(record: logging.LogRecord) -> bool:

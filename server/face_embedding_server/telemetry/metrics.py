@@ -119,6 +119,11 @@ class Metrics:
         self._requests.labels(method, code).inc()
         self._durations.labels(method).observe(seconds)
 
+    def call_refused(self, method: str) -> None:
+        """Count a call that was refused before it got a thread."""
+        self._requests.labels(method, "RESOURCE_EXHAUSTED").inc()
+        self._rejected.labels(Reason.OVERLOADED.name).inc()
+
     def call_unknown(self) -> None:
         """Count a call of a method that the server does not have."""
         self._requests.labels("unknown", "UNIMPLEMENTED").inc()

@@ -125,8 +125,10 @@ def test_close_deadline(engine: Engine) -> None:
 
 def test_stall(engine: Engine) -> None:
     """One turn that was held up does not let all that follow seem late."""
-    next_ = engine.embed("next", Caller(0.01))
+    caller = Caller(TIMEOUT_S)
+    next_ = engine.embed("next", caller)
     wait_until(after(0.3))
+    caller.remaining_s = 0.01
     engine.let_go()
     next_.result(TIMEOUT_S)
     assert engine.done == ["next"]
@@ -159,5 +161,6 @@ def test_overload(resnet34_store: Store, faces: list[Face]) -> None:
             return [embed.future(request, timeout=timeout_s).code() for _ in range(CALLS)]
 
         codes = [code for each in callers.map(call_on, range(MANY)) for code in each[1:]]
-    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}
+    refused = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert set(codes) - refused == {grpc.StatusCode.OK}
     assert codes.count(grpc.StatusCode.OK) > len(codes) / 20

@@ -9,6 +9,7 @@ import pytest
 
 from face_embedding_server.rpc import streaming
 from face_embedding_server.rpc.admission import Admission
+from face_embedding_server.rpc.patience import Patience
 from face_embedding_server.rpc.streaming import Stream
 from support import wait_until
 
@@ -41,14 +42,14 @@ def test_no_room(items: int, first: int, second: int, threads: ThreadPoolExecuto
     taken = threads.submit(stream.take, second)
     answers = iter(stream)
     stream.done("first", first)
-    assert next(answers) == "first"
+    assert next(answers) == ("first", first)
     with pytest.raises(futures.TimeoutError):
         taken.result(0.1)
     # To ask for the next answer tells that this one was sent.
     last = threads.submit(next, answers)
     assert taken.result(TIMEOUT_S)
     stream.done("last", second)
-    assert last.result(TIMEOUT_S) == "last"
+    assert last.result(TIMEOUT_S) == ("last", second)
 
 
 def test_end() -> None:
@@ -59,7 +60,7 @@ def test_end() -> None:
         stream.done(answer, 1)
     stream.end()
     assert not stream.take(1)
-    assert list(stream) == ["a", "b"]
+    assert list(stream) == [("a", 1), ("b", 1)]
 
 
 def test_end_while_full(threads: ThreadPoolExecutor) -> None:
@@ -87,10 +88,14 @@ class Context:
     def abort(self, code: object, details: str) -> None:
         raise AssertionError(details)
 
+    def cancel(self) -> None:
+        raise AssertionError("nobody was too slow")
+
 
 def test_stopped_when_complete(threads: ThreadPoolExecutor) -> None:
     """A stream whose items are all there ends well, though the server was asked to stop."""
-    admission, stream = Admission(), Stream[str](2, 100)
+    admission = Admission(100, Patience(TIMEOUT_S), TIMEOUT_S)
+    stream: Stream[str] = Stream(2, 100)
     answers = streaming.answers(
         iter([b"a"]),
         Context(),  # type: ignore[arg-type]  # No call of gRPC.
@@ -100,7 +105,7 @@ def test_stopped_when_complete(threads: ThreadPoolExecutor) -> None:
     )
 
     def answer() -> list[str]:
-        with admission.admitted():
+        with admission.admitted(0):
             return list(answers)
 
     answered = threads.submit(answer)

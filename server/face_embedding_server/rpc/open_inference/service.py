@@ -101,7 +101,8 @@ class InferenceService:
             (job,) = jobs
             return [_of_face(0, functools.partial(self._workers.run, job.photograph, job.embed))]
         running = [self._workers.submit(job.photograph, job.embed) for job in jobs]
-        return [_of_face(index, each.result) for index, each in enumerate(running)]
+        waited_for = [functools.partial(context.result_of, each) for each in running]
+        return [_of_face(index, each) for index, each in enumerate(waited_for)]
 
     def _model_stream_infer(
         self, requests: Iterator[bytes], call: grpc.ServicerContext

@@ -1,0 +1,259 @@
+"""The threads that take calls, and the queue before them.
+
+gRPC hands each call over before any of its message is read, in the one thread that serves all
+connections. Here it is decided at once: a call gets a thread in its turn, which goes round the
+connections, or it is refused, as its answer would come too late. A refusal costs no thread, so that
+a server with more calls than it can answer goes on answering as many as it can.
+
+A call that only waits, for its message or for other threads, steps aside: it keeps its thread, and
+another one takes the next call. So few threads compute at a time, and those who wait, as callers of
+photographs do, keep nobody else from being answered.
+
+What gRPC hands over is a function with arguments, and one of these knows the connection and the
+deadline. gRPC does not promise that; without it all calls are of one connection.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from queue import SimpleQueue
+from typing import Any
+
+from face_embedding_server.inference.fair import FairQueue
+from face_embedding_server.rpc.patience import Patience
+
+# How much a new interval between ends of calls counts in the smoothed one.
+_WEIGHT = 0.1
+# An estimate of a wait may be wrong by so much, and the answer has to reach the caller.
+_MARGIN = 1.5
+_LEAST_WAIT_S = 0.05
+_MOST_WAIT_S = 5.0
+
+# The seconds after which to come again; none for a call that is not refused.
+_REFUSED: ContextVar[float] = ContextVar("refused", default=0)
+
+
+def come_again_s() -> float:
+    """Return after how many seconds to try the current call again, if it is refused, otherwise 0.
+
+    Such a call is run in gRPC's own thread: it has to end without waiting for anything.
+    """
+    return _REFUSED.get()
+
+
+class Handlers(ThreadPoolExecutor):
+    """Threads that take calls.
+
+    Of threads, of those aside and of those who wait, a connection has at most as many as it leaves
+    free.
+
+    Args:
+        size: how many calls are in work at a time.
+        aside: how many more may step aside.
+        waiting: how many more wait for a thread; others are refused.
+        patience: how long threads wait for callers; less while all are taken.
+    """
+
+    def __init__(self, size: int, aside: int, waiting: int, patience: Patience) -> None:
+        super().__init__(1)  # gRPC asks for one; its thread is never begun.
+        self.patience = patience
+        self._size = size
+        self._most_aside = aside
+        self._most_waiting = waiting
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._running = 0
+        self._aside = 0
+        self._waiting: FairQueue[_Call] = FairQueue()
+        self._connections: dict[Hashable, _Connection] = {}
+        self._pace = _Pace()
+        # What each thread works for.
+        self._local = threading.local()
+        # One whenever a call may be taken.
+        self._signs: SimpleQueue[bool] = SimpleQueue()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **_: Any) -> "Future[Any]":
+        """Take a call from gRPC; see `Executor`. Nothing is told by the future."""
+        name, deadline = _origin(args)
+        with self._lock:
+            connection = self._connections.get(name)
+            if connection is None:
+                connection = self._connections[name] = _Connection(name)
+            again_s = self._refuse(connection, deadline)
+            if not again_s:
+                connection.inside += 1
+                self._waiting.put(_Call(fn, args, connection, deadline), name)
+                self._begin_thread()
+                is_full = self._running >= self._size and self._aside >= self._most_aside
+        if again_s:
+            _end_at_once(fn, args, again_s)
+        else:
+            self._signs.put(True)
+            if is_full:
+                self.patience.make_room()
+        return _DONE
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Step aside for as long as the block lasts, in a thread of these, which waits in it."""
+        connection = self._local.call.connection
+        with self._lock:
+            steps = connection.aside < self._most_aside - self._aside
+            if steps:
+                self._step(connection, +1)
+                if self._waiting:
+                    self._begin_thread()
+                    self._signs.put(True)
+        try:
+            yield
+        finally:
+            if steps:
+                with self._lock:
+                    self._step(connection, -1)
+
+    def close(self) -> None:
+        """Let the threads end once they have nothing to do."""
+        with self._lock:
+            for _ in range(self._begun):
+                self._signs.put(False)
+        self.patience.close()
+
+    def _step(self, connection: "_Connection", aside: int) -> None:
+        self._aside += aside
+        self._running -= aside
+        connection.aside += aside
+        connection.running -= aside
+
+    def _begin_thread(self) -> None:
+        """Begin one more thread if there is a call that none can take."""
+        idle = self._begun - self._running - self._aside
+        if idle < len(self._waiting) and self._running + idle < self._size:
+            self._begun += 1
+            threading.Thread(target=self._work, name="handler", daemon=True).start()
+
+    def _work(self) -> None:
+        while self._signs.get():
+            # Those that were not taken at their sign, for the share of their connection, are here.
+            while call := self._take():
+                self._local.call = call
+                if call.deadline < time.time():
+                    call.fn(_REFUSED.set, _LEAST_WAIT_S)
+                call.fn(*call.args)
+                self._ended(call)
+
+    def _refuse(self, connection: "_Connection", deadline: float) -> float:
+        """Return the seconds after which to come again; 0 if the call may wait here."""
+        waiting = connection.inside - connection.running - connection.aside
+        wait_s = _MARGIN * self._wait_s(connection, waiting)
+        is_late = wait_s and time.time() + wait_s > deadline
+        if is_late or waiting >= self._most_waiting - len(self._waiting):
+            return min(max(wait_s, _LEAST_WAIT_S), _MOST_WAIT_S)
+        return 0
+
+    def _wait_s(self, connection: "_Connection", waiting: int) -> float:
+        """Return how long a call of a connection that has so many waiting will take to its end."""
+        if waiting and connection.pace.usual_s:
+            return connection.pace.usual_s * connection.inside
+        if self._running < self._size:
+            return 0
+        return self._pace.usual_s * (self._running + waiting * len(self._connections))
+
+    def _take(self) -> "_Call | None":
+        """Take the next call whose connection may have one more thread."""
+        with self._lock:
+            call = self._waiting.get(self._may_run) if self._running < self._size else None
+            if call:
+                self._running += 1
+                call.connection.running += 1
+                self._pace.begun()
+                call.connection.pace.begun()
+            return call
+
+    def _may_run(self, name: Hashable) -> bool:
+        running = self._connections[name].running
+        return not running or running < self._size - self._running
+
+    def _ended(self, call: "_Call") -> None:
+        connection = call.connection
+        with self._lock:
+            self._running -= 1
+            connection.running -= 1
+            connection.inside -= 1
+            self._pace.ended(goes_on=self._running > 0)
+            connection.pace.ended(goes_on=connection.inside > 0)
+            if not connection.inside:
+                del self._connections[connection.name]
+
+
+class _Call:
+    """A call as gRPC handed it over."""
+
+    __slots__ = ("args", "connection", "deadline", "fn")
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        connection: "_Connection",
+        deadline: float,
+    ) -> None:
+        self.fn = fn
+        self.args = args
+        self.connection = connection
+        self.deadline = deadline
+
+
+class _Connection:
+    """What a connection has here."""
+
+    __slots__ = ("aside", "inside", "name", "pace", "running")
+
+    def __init__(self, name: Hashable) -> None:
+        self.name = name
+        self.inside = 0
+        self.running = 0
+        self.aside = 0
+        self.pace = _Pace()
+
+
+class _Pace:
+    """The usual time from the end of one call to that of the next, while there are any."""
+
+    __slots__ = ("_since", "usual_s")
+
+    def __init__(self) -> None:
+        self.usual_s = 0.0
+        self._since: float | None = None
+
+    def begun(self) -> None:
+        if self._since is None:
+            self._since = time.monotonic()
+
+    def ended(self, *, goes_on: bool) -> None:
+        now = time.monotonic()
+        took_s = now - (now if self._since is None else self._since)
+        usual_s = self.usual_s or took_s
+        self.usual_s = usual_s + _WEIGHT * (took_s - usual_s)
+        self._since = now if goes_on else None
+
+
+def _origin(args: tuple[Any, ...]) -> tuple[Hashable, float]:
+    """Return the connection of a call, and its deadline in seconds since 1970."""
+    try:
+        event = args[1]
+        return event.call.peer(), event.call_details.deadline
+    except (IndexError, AttributeError):
+        return None, float("inf")
+
+
+def _end_at_once(fn: Callable[..., Any], args: tuple[Any, ...], again_s: float) -> None:
+    # It is the function that runs others in the call's own context.
+    fn(_REFUSED.set, again_s)
+    fn(*args)
+
+
+_DONE: "Future[Any]" = Future()
+_DONE.set_result(None)

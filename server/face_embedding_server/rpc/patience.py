@@ -1,0 +1,81 @@
+"""Callers who are waited for: that they send a message, or take an answer, ends at some time.
+
+While nobody else needs a thread they have the whole time. When somebody does, who has been waited
+for the longest makes room.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+# Between looks for those whose time is over, and how exact it is.
+_LOOK_S = 0.25
+# A message comes with its call, and an answer is taken at once, but where a network is between.
+_LEAST_S = 0.1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Wait:
+    since: float
+    most_s: float
+    cut_off: Callable[[], object]
+
+
+class Patience:
+    """Ends what waits for callers for too long.
+
+    Args:
+        most_s: the most seconds that a caller is waited for.
+    """
+
+    def __init__(self, most_s: float) -> None:
+        self._most_s = most_s
+        # In the order in which they began.
+        self._waits: dict[_Wait, None] = {}
+        self._closed = threading.Event()
+        threading.Thread(target=self._look, name="patience", daemon=True).start()
+
+    @contextmanager
+    def waiting(self, cut_off: Callable[[], object], most_s: float | None = None) -> Iterator[None]:
+        """Wait for a caller in the block.
+
+        Args:
+            cut_off: makes the block end; or returns False, if nobody is waited for at the moment.
+            most_s: the most seconds for this one, if not the usual ones.
+        """
+        wait = _Wait(time.monotonic(), self._most_s if most_s is None else most_s, cut_off)
+        self._waits[wait] = None
+        try:
+            yield
+        finally:
+            self._waits.pop(wait, None)
+
+    def make_room(self) -> None:
+        """Somebody needs a thread: have the one make room who has been waited for the longest."""
+        begun_before = time.monotonic() - _LEAST_S
+        for wait in self._all():
+            if wait.since > begun_before or self._end(wait):
+                return
+
+    def close(self) -> None:
+        """End no more."""
+        self._closed.set()
+
+    def _look(self) -> None:
+        while not self._closed.wait(_LOOK_S):
+            now = time.monotonic()
+            for wait in self._all():
+                if now - wait.since > wait.most_s:
+                    self._end(wait)
+
+    def _all(self) -> list[_Wait]:
+        # One step of the interpreter: they change all the time, in other threads.
+        return list(self._waits)
+
+    def _end(self, wait: _Wait) -> bool:
+        if wait.cut_off() is False:
+            return False
+        self._waits.pop(wait, None)
+        return True
