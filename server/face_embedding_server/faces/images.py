@@ -4,6 +4,8 @@ Here the one form that images have inside the server is made: uint8, HWC, channe
 OpenCV decodes images.
 """
 
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from face_embedding_server.errors import Reason, Refusal
 from face_embedding_server.faces import headers
 from face_embedding_server.faces.face import Picture, RawImage
-from face_embedding_server.faces.headers import ImageSize, UnreadableImageError
+from face_embedding_server.faces.headers import ImageFile, ImageSize, UnreadableImageError
 from face_embedding_server.limits import DEFAULT_MAX_ENCODED_BYTES, DEFAULT_MAX_IMAGE_PIXELS
 
 Image = NDArray[np.uint8]
@@ -26,6 +28,13 @@ Number = TypeVar("Number", np.uint8, np.float32)
 # The names of files that it reads.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 CHANNELS = 3
+# What libpng decodes; JPEG and WebP have no larger ones.
+_MAX_SIDE_PIXELS = 1_000_000
+# Lossless WebP has up to 65,536 tables of codes, one for 16 pixels, and libwebp needs 20 KB at most
+# for each. How many there are, only decoding tells. So one of these is decoded at a time, unless it
+# is too small for many.
+_TABLES = threading.Lock()
+_FEW_TABLES_PIXELS = 128 * 128
 # What makes an image of each EXIF orientation upright: whether to transpose it, and then the code
 # of `cv2.flip`: 0 upside down, 1 left to right, -1 both.
 _ORIENTATIONS = {
@@ -73,20 +82,33 @@ class ImageReader:
                 f"the image has {len(data):,} bytes, at most {self.max_encoded_bytes:,} are taken",
                 "encoded",
             )
-        # An image of another size is never decoded.
+        file = self._inspected(data, only_size)
+        with _TABLES if _may_have_many_tables(file) else nullcontext():
+            pixels = _decoded(file.data)
+        pixels = _upright(pixels, file.orientation)
+        # Turning may have changed it.
+        self._check_size(ImageSize(pixels.shape[1], pixels.shape[0]), only_size, "encoded")
+        return pixels
+
+    def _inspected(self, data: bytes, only_size: ImageSize | None) -> ImageFile:
+        """Return what a file says of itself; an image of another size is never decoded."""
         try:
-            self._check_size(headers.read_size(data), only_size, "encoded")
+            file = headers.inspect(data)
         except UnreadableImageError as error:
             raise _unreadable(str(error)) from error
-        try:
-            pixels = _decoded(data)
-        except cv2.error as error:
-            raise _unreadable("is damaged") from error
-        if pixels is None:
-            raise _unreadable("is damaged or cut short")
-        # Now upright, which may have changed it.
-        self._check_size(ImageSize(pixels.shape[1], pixels.shape[0]), only_size, "encoded")
-        return pixels.astype(np.uint8, copy=False)
+        self._check_size(file.size, only_size, "encoded")
+        if max(file.size) > _MAX_SIDE_PIXELS:
+            raise Refusal(
+                Reason.IMAGE_TOO_LARGE,
+                f"the image has {file.size}, a side has at most {_MAX_SIDE_PIXELS:,}",
+                "encoded",
+            )
+        if file.size.width * file.size.height > file.most_pixels:
+            raise _unreadable(
+                f"is damaged or cut short: it announces {file.size}, and its pixel data can hold "
+                f"at most {file.most_pixels:,}"
+            )
+        return file
 
     def _read_raw(self, raw: RawImage, only_size: ImageSize | None) -> Image:
         height, width = raw.pixels.shape[:2]
@@ -99,7 +121,7 @@ class ImageReader:
         if only_size and size != only_size:
             raise Refusal(
                 Reason.IMAGE_SIZE,
-                f"the image is {size.width}×{size.height} pixels and an aligned face is "
+                f"the image is {size} and an aligned face is "
                 f"{only_size.width}×{only_size.height}: have the server find the face "
                 f"('detect'), give its 'landmarks', or align it by its five landmarks to the "
                 f"ArcFace template; resizing the photograph is not enough",
@@ -108,24 +130,34 @@ class ImageReader:
         if size.width * size.height > self.max_pixels:
             raise Refusal(
                 Reason.IMAGE_TOO_LARGE,
-                f"the image has {size.width}×{size.height} pixels, at most {self.max_pixels:,} "
-                f"are taken",
+                f"the image has {size}, at most {self.max_pixels:,} are taken",
                 field,
             )
 
 
-def _decoded(data: bytes) -> Image | None:
-    """Return an image file's pixels, upright."""
-    encoded = np.frombuffer(data, np.uint8)
-    if not headers.is_webp(data):
-        return cv2.imdecode(encoded, cv2.IMREAD_COLOR)  # type: ignore[return-value]  # it is uint8
-    # Whether OpenCV applies the orientation of WebP depends on its version.
-    pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+def _may_have_many_tables(file: ImageFile) -> bool:
+    return file.has_tables and file.size.width * file.size.height > _FEW_TABLES_PIXELS
+
+
+def _decoded(data: bytes) -> Image:
+    """Return an image file's pixels as they are stored."""
+    try:
+        pixels = cv2.imdecode(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        )
+    except cv2.error as error:
+        raise _unreadable("is damaged") from error
     if pixels is None:
-        return None
-    transposed, flip = _ORIENTATIONS.get(headers.webp_orientation(data), (False, None))
-    upright = cv2.transpose(pixels) if transposed else pixels
-    return cv2.flip(upright, flip) if flip is not None else upright  # type: ignore[return-value]
+        raise _unreadable("is damaged or cut short: its pixel data cannot be decoded")
+    return pixels  # type: ignore[return-value]  # it is uint8
+
+
+def _upright(pixels: Image, orientation: int) -> Image:
+    transposed, flip = _ORIENTATIONS.get(orientation, (False, None))
+    if transposed:
+        pixels = cv2.transpose(pixels)  # type: ignore[assignment]  # it is uint8
+    # In place: a large image is held only once.
+    return pixels if flip is None else cv2.flip(pixels, flip, pixels)  # type: ignore[return-value]
 
 
 def swap_red_and_blue(pixels: NDArray[Number]) -> NDArray[Number]:

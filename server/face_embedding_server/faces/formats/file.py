@@ -1,0 +1,64 @@
+"""What the structure of an image file says, and the errors of reading it."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class UnreadableImageError(ValueError):
+    """The file is not an image that can be decoded safely; the message is a verb and the rest."""
+
+
+class ImageSize(NamedTuple):
+    """The size of an image, in pixels."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}×{self.height} pixels"
+
+
+class ImageFile(NamedTuple):
+    """An image file whose parts all fit into it.
+
+    Args:
+        size: as the file announces it, before any rotation.
+        orientation: of EXIF, 1 to 8; others mean nothing.
+        most_pixels: what its pixel data could hold at the format's best compression.
+        data: the file without the parts that a decoder does not need.
+        has_tables: whether the format allows tables of codes for each few pixels, which take more
+            memory than the pixels.
+    """
+
+    size: ImageSize
+    orientation: int
+    most_pixels: int
+    data: bytes
+    has_tables: bool = False
+
+
+def damaged(what: str) -> UnreadableImageError:
+    """Return the error of a file whose parts contradict each other or the file's length."""
+    return UnreadableImageError(f"is damaged or cut short: {what}")
+
+
+def cut_short(part: str, position: int, announced: int, there: int) -> UnreadableImageError:
+    """Return the error of a part that announces more bytes than there are."""
+    return damaged(
+        f"{part} at byte {position} announces {announced} bytes, {max(there, 0)} are there"
+    )
+
+
+def printable(kind: bytes) -> str:
+    """Return a chunk's kind as it can stand in a message, whatever its bytes are."""
+    return ascii(kind)[2:-1]
+
+
+def without(data: bytes, dropped: Iterable[tuple[int, int]], end: int) -> bytes:
+    """Return a file up to an end, without some ranges of bytes, which are in order."""
+    kept = []
+    position = 0
+    for start, stop in dropped:
+        kept.append(data[position:start])
+        position = stop
+    return b"".join((*kept, data[position:end])) if kept or end < len(data) else data

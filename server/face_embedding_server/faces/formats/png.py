@@ -1,0 +1,97 @@
+"""The structure of PNG files. Source: the PNG specification, third edition, sections 5 and 11."""
+
+import re
+import struct
+
+from face_embedding_server.faces.formats import exif
+from face_embedding_server.faces.formats.file import (
+    ImageFile,
+    ImageSize,
+    UnreadableImageError,
+    cut_short,
+    damaged,
+    printable,
+    without,
+)
+
+START = re.compile(rb"\x89PNG\r\n\x1a\n")
+
+_START_BYTES = 8
+_CHUNK = struct.Struct(">I4s")
+_CHECKSUM_BYTES = 4
+_HEADER = struct.Struct(">IIBBBBB")
+_PIXELS = b"IDAT"
+_END = b"IEND"
+_NEEDED = {b"PLTE", b"tRNS"}
+# The first letter of what a decoder may leave out is small.
+_SMALL = 0x20
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_DEPTHS = {1, 2, 4, 8, 16}
+_MAX_OTHER_CHUNKS = 64
+# Writers cut pixel data into chunks of 8 KiB or more; some allowance for tiny images.
+_MAX_PIXEL_CHUNKS = 64
+_MIN_PIXEL_CHUNK_BYTES = 1024
+# Deflate's best: 258 bytes in two bits.
+_MOST_BITS_PER_BYTE = 8 * 258 * 4
+
+
+def inspect(data: bytes) -> ImageFile:
+    """Return what a PNG file says of itself.
+
+    Raises:
+        UnreadableImageError: if it is damaged, an animation, or has too many parts.
+    """
+    size, bits_per_pixel = _header(data)
+    most_pixel_chunks = _MAX_PIXEL_CHUNKS + len(data) // _MIN_PIXEL_CHUNK_BYTES
+    orientation = exif.UPRIGHT
+    pixel_chunks = pixel_bytes = other_chunks = 0
+    dropped = []
+    position = _START_BYTES + _CHUNK.size + _HEADER.size + _CHECKSUM_BYTES
+    while True:
+        length, kind = _CHUNK.unpack_from(data, position)
+        body = position + _CHUNK.size
+        end = body + length + _CHECKSUM_BYTES
+        if end > len(data):
+            raise cut_short(_name(kind), position, length, len(data) - body - _CHECKSUM_BYTES)
+        if kind == _END:
+            break
+        if kind == _PIXELS:
+            pixel_chunks += 1
+            pixel_bytes += length
+        else:
+            other_chunks += 1
+            if kind not in _NEEDED:
+                _check_unneeded(kind, position)
+                dropped.append((position, end))
+                if kind == b"eXIf":
+                    orientation = exif.orientation(data[body : body + length])
+        if pixel_chunks > most_pixel_chunks or other_chunks > _MAX_OTHER_CHUNKS:
+            raise UnreadableImageError(
+                f"has too many chunks: at most {most_pixel_chunks} of pixels and "
+                f"{_MAX_OTHER_CHUNKS} others are taken"
+            )
+        position = end
+    most_pixels = pixel_bytes * _MOST_BITS_PER_BYTE // bits_per_pixel
+    return ImageFile(size, orientation, most_pixels, without(data, dropped, end))
+
+
+def _header(data: bytes) -> tuple[ImageSize, int]:
+    """Return the size that the first chunk announces, and the bits of a pixel."""
+    length, kind = _CHUNK.unpack_from(data, _START_BYTES)
+    if kind != b"IHDR" or length != _HEADER.size:
+        raise damaged("it does not begin with its header")
+    width, height, depth, colour, *_ = _HEADER.unpack_from(data, _START_BYTES + _CHUNK.size)
+    if colour not in _CHANNELS or depth not in _DEPTHS or not width * height:
+        raise damaged("its header contradicts itself")
+    return ImageSize(width, height), _CHANNELS[colour] * depth
+
+
+def _check_unneeded(kind: bytes, position: int) -> None:
+    if kind == b"acTL":
+        raise UnreadableImageError("is an animation")
+    if not kind[0] & _SMALL:
+        raise damaged(f"{_name(kind)} at byte {position} is not known, or in the wrong place")
+
+
+def _name(kind: bytes) -> str:
+    return f"the PNG's chunk {printable(kind)}"
