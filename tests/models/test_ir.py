@@ -9,7 +9,7 @@ import openvino as ov
 import pytest
 
 from face_embedding_models import manifest
-from face_embedding_models.errors import ConversionError, StoreError
+from face_embedding_models.errors import ConversionError, ModelError, StoreError
 from face_embedding_models.mxnet import checkpoint, conversion, params, synthesis
 from face_embedding_models.openvino import ir
 from face_embedding_models.store import Store
@@ -65,8 +65,19 @@ def test_no_embeddings(bias: float, message: str, store: Store, tmp_path: Path) 
     arrays["arg:pre_fc1_bias"] = np.full_like(arrays["arg:pre_fc1_bias"], bias)
     files = checkpoint.files(symbol_bytes, params.dump(arrays))
     with pytest.raises(ConversionError) as raised:
-        Store(tmp_path).add(manifest.load(MOBILE), files, SYNTHETIC, ir.convert)
+        ir.put_to_use(Store(tmp_path), manifest.load(MOBILE), files, SYNTHETIC)
     assert str(raised.value).startswith(message)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("missing", ["fc1", "data"])
+def test_wrong_network(store: Store, tmp_path: Path, missing: str) -> None:
+    """A network without the manifest's input or output is refused, and nothing is stored."""
+    symbol_bytes, params_bytes = store.get(MOBILE).read_checkpoint_files()
+    other = symbol_bytes.replace(f'"{missing}"'.encode(), b'"other"')
+    files = checkpoint.files(other, params_bytes)
+    with pytest.raises(ModelError, match=f"'{missing}'|'other'"):
+        ir.put_to_use(Store(tmp_path), manifest.load(MOBILE), files, SYNTHETIC)
     assert not list(tmp_path.iterdir())
 
 
@@ -96,7 +107,8 @@ def test_again(own_copy: StoredModel) -> None:
     before = own_copy.read_ir_files("f32")[1]
     ir.convert(own_copy)
     names = sorted(path.name for path in own_copy.folder.iterdir())
-    assert (own_copy.read_ir_files("f32")[1], names) == (before, ["checkpoint", "ir-f32"])
+    assert own_copy.read_ir_files("f32")[1] == before
+    assert names == ["checkpoint", "ir-f32", "parts.json"]
 
 
 def test_damaged(own_copy: StoredModel) -> None:

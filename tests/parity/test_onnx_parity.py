@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +18,7 @@ from face_embedding_models.installing import importing
 from face_embedding_models.manifest import Manifest
 from face_embedding_models.openvino import ir
 from face_embedding_models.sample_faces import sample_faces
-from face_embedding_models.store import Store
+from face_embedding_models.store import Store, parts, sealed
 from face_embedding_server.cli.main import main
 from face_embedding_server.faces.images import swap_red_and_blue
 from face_embedding_server.inference import backends
@@ -129,9 +130,15 @@ def test_command_notices_another_network(store: Store, tmp_path: Path, run: Run)
     other = Store(tmp_path / "other")
     put(made, store, described(), Form(), tmp_path)
     put(other, store, described(), Form(channel_order="BGR"), tmp_path)
-    right = made.get("mine").ir_folder("f32")
-    for file in other.get("mine").ir_folder("f32").iterdir():
-        (right / file.name).write_bytes(file.read_bytes())
+    model, wrong = made.get("mine"), other.get("mine").ir_folder("f32")
+    record = sealed.read_record(wrong) | model.identity("f32")
+
+    def fill(folder: Path) -> None:
+        for name in record["files"]:
+            shutil.copy(wrong / name, folder)
+
+    with parts.changing(model.folder) as changed:
+        sealed.write(changed / wrong.name, fill, record)
     status, out, _ = run(made, "parity", "--model", "mine")
     assert status == 1
     assert "parity: FAILED" in out

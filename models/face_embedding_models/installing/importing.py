@@ -127,7 +127,7 @@ def install(
         # It was imported, which asks for nothing.
         tell(f"{known.name} is installed already; its terms are accepted now")
         accepted = dataclasses.replace(there.provenance, acceptance=_acceptance(terms))
-        return _put(store, known, _files_of(there, known), accepted, Store.add)
+        return _put(store, known, _files_of(there, known), accepted, put)
     ways = [[[source] for source in given]] if given else _ways(known)
     if not ways:
         raise ImportRefusedError(f"no address is known for {known.name}.\n{_by_hand(known)}")

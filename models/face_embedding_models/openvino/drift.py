@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from face_embedding_models.errors import DriftError, StoreError
 from face_embedding_models.openvino import ir
 from face_embedding_models.openvino.precision import PRECISIONS, REFERENCE, effective
-from face_embedding_models.store import sealed
+from face_embedding_models.store import parts, sealed
 from face_embedding_models.store.stored import StoredModel
 
 Face = NDArray[np.uint8]
@@ -65,7 +65,8 @@ def measure(
     reference, candidate = (_embed(model, each, faces_bgr) for each in (REFERENCE, precision))
     drift = drift_of(reference, candidate, threshold)
     record = {"of": _files(model, precision), "drift": asdict(drift)}
-    sealed.write(model.drift_folder(precision), lambda _: None, record)
+    with parts.changing(model.folder) as pending:
+        sealed.write(pending / model.drift_folder(precision).name, lambda _: None, record)
     return drift
 
 

@@ -21,7 +21,7 @@ from face_embedding_models.manifest import Manifest
 from face_embedding_models.mxnet import conversion
 from face_embedding_models.onnx import sandbox
 from face_embedding_models.sample_faces import sample_faces
-from face_embedding_models.store import Store, sealed
+from face_embedding_models.store import Store, parts, sealed
 from face_embedding_models.store.stored import (
     GOLDEN_FILE,
     IR_MODEL_FILE,
@@ -59,17 +59,24 @@ def convert(model: StoredModel) -> Path:
             faces that tell them apart.
         StoreError: if the weights were damaged, or the store cannot be written.
     """
-    network = _CONVERTERS[model.manifest.format](model)
-    return save(network, model, PRECISION, {}, _golden_of(network, model.manifest))
+    with parts.changing(model.folder) as pending:
+        _convert_into(model, pending)
+    return model.ir_folder(PRECISION)
 
 
-def _convert_checkpoint(model: StoredModel) -> ov.Model:
+def _convert_into(model: StoredModel, folder: Path) -> None:
+    """Convert a model's weights to an IR in a folder of parts."""
+    network = _CONVERTERS[model.manifest.format](model, folder)
+    save(network, model, PRECISION, {}, folder, _golden_of(network, model.manifest))
+
+
+def _convert_checkpoint(model: StoredModel, _: Path) -> ov.Model:
     return conversion.convert(model.read_checkpoint(), model.manifest)
 
 
-def _convert_onnx(model: StoredModel) -> ov.Model:
+def _convert_onnx(model: StoredModel, parent: Path) -> ov.Model:
     model.read_onnx_file()  # Whether it is undamaged.
-    with sealed.pending_folder(model.folder) as folder:
+    with sealed.pending_folder(parent) as folder:
         return sandbox.convert(model.checkpoint_folder / ONNX_FILE, model.manifest, folder)
 
 
@@ -98,7 +105,7 @@ def _golden_of(network: ov.Model, known: Manifest) -> Embeddings:
     return golden
 
 
-_CONVERTERS: dict[Format, Callable[[StoredModel], ov.Model]] = {
+_CONVERTERS: dict[Format, Callable[[StoredModel, Path], ov.Model]] = {
     "mxnet": _convert_checkpoint,
     "onnx": _convert_onnx,
 }
@@ -118,7 +125,7 @@ def put_to_use(
     Raises:
         ModelError: if they are not the model's, or cannot be converted; the store is as it was.
     """
-    added = store.add(known, files, provenance, convert)
+    added = store.add(known, files, provenance, _convert_into)
     store.use(added)
     return added
 
@@ -128,21 +135,23 @@ def save(
     model: StoredModel,
     precision: str,
     record: Mapping[str, Any],
+    parent: Path,
     golden: Embeddings | None = None,
-) -> Path:
-    """Put an IR of a model into the store, with what is to be remembered of it.
+) -> None:
+    """Make the part of a model that is an IR, with what is to be remembered of it.
 
     Args:
         network: the IR.
         model: the model.
         precision: the precision of the IR.
         record: what is to be remembered.
+        parent: the folder to make it in; see `parts.changing`.
         golden: the raw embeddings of the sample faces, `[faces, size]`.
 
     Raises:
         StoreError: if the store cannot be written.
     """
-    folder = model.ir_folder(precision)
+    folder = parent / model.ir_folder(precision).name
 
     def fill(pending: Path) -> None:
         try:
@@ -152,9 +161,8 @@ def save(
         if golden is not None:
             np.save(pending / GOLDEN_FILE, golden)
 
-    origin = {"weights_sha256": model.weights_sha256, "openvino": ov.get_version()}
+    origin = {**model.identity(precision), "openvino": ov.get_version()}
     sealed.write(folder, fill, {**origin, **record})
-    return folder
 
 
 def read(model: StoredModel, precision: str = PRECISION) -> ov.Model:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from face_embedding_models.errors import QuantizationError
 from face_embedding_models.openvino import drift, ir
 from face_embedding_models.openvino.drift import Drift
+from face_embedding_models.store import parts
 from face_embedding_models.store.stored import StoredModel
 
 PRECISION = "int8"
@@ -61,7 +62,8 @@ def quantize(model: StoredModel, faces_bgr: Sequence[NDArray[np.uint8]], thresho
         subset_size=2 * len(inputs),
         ignored_scope=nncf.IgnoredScope(types=_KEPT_AT_F32, validate=False),
     )
-    ir.save(network, model, PRECISION, {"nncf": nncf.__version__})
+    with parts.changing(model.folder) as pending:
+        ir.save(network, model, PRECISION, {"nncf": nncf.__version__}, pending)
     return drift.measure(model, PRECISION, faces_bgr, threshold)
 
 

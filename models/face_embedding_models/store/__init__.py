@@ -4,32 +4,32 @@
       MODEL/
         current.json                     which version is in use
         VERSION/                         one folder a version
+          parts.json                     what binds the following to one another (see `parts`)
           checkpoint/                    the weights as they came: model-symbol.json and
                                          model-0000.params, or model.onnx; and manifest.json, for a
                                          model that is not shipped with one
           ir-f32/                        model.xml, model.bin, golden.npy
           drift-bf16/                    how far a precision is from f32
 
-Every innermost folder is sealed (see `sealed`), so that nothing half-written is ever visible and
-nothing changed is ever used.
+Every innermost folder is sealed (see `sealed`), and a version changes as a whole, so that nothing
+half-written is ever visible and nothing changed is ever used.
 """
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import platformdirs
 
-from face_embedding_models import formats, manifest
+from face_embedding_models import formats, manifest, regular_files
 from face_embedding_models.errors import StoreError, UnknownModelError
-from face_embedding_models.formats import PARAMS_FILE, SYMBOL_FILE
 from face_embedding_models.manifest import DetectorManifest, Manifest, Package
-from face_embedding_models.mxnet import checkpoint
-from face_embedding_models.store import sealed, stored
+from face_embedding_models.store import parts, sealed, stored
+from face_embedding_models.store.parts import CHECKPOINT_FOLDER
 from face_embedding_models.store.stored import (
-    CHECKPOINT_FOLDER,
     MANIFEST_FILE,
     VERSION_DIGITS,
     Provenance,
@@ -39,6 +39,7 @@ from face_embedding_models.store.stored import (
 )
 
 _CURRENT_FILE = "current.json"
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RECORDS = f"[!.]*/[!.]*/{CHECKPOINT_FOLDER}/{sealed.RECORD_FILE}"
 
 
@@ -73,7 +74,7 @@ class Store:
                 f"'face-embedding-server models import {name} PATH_OR_URL', or make a stand-in "
                 f"with 'face-embedding-server models synthesize {name}'"
             )
-        return stored.read(self.root / name / self._current(name))
+        return stored.read(name, self.root / name / self._current(name))
 
     def versions(self, name: str) -> list[str]:
         """Return the versions of a model that are in the store, sorted."""
@@ -88,7 +89,7 @@ class Store:
             StoreError: if the store does not have it.
         """
         self._check_version(name, version)
-        return stored.read(self.root / name / version)
+        return stored.read(name, self.root / name / version)
 
     def get_detector(self, name: str) -> StoredWeights:
         """Return a detector.
@@ -101,14 +102,14 @@ class Store:
                 f"the detector {name} is not in the store {self.root}; get it with "
                 f"'face-embedding-server models install {name}'"
             )
-        return stored.read_weights(self.root / name / self._current(name))
+        return stored.read_weights(name, self.root / name / self._current(name))
 
     def add(
         self,
         known: Manifest,
         files: Mapping[str, bytes],
         provenance: Provenance,
-        prepare: Callable[[StoredModel], object] = lambda _: None,
+        prepare: Callable[[StoredModel, Path], object] = lambda *_: None,
     ) -> StoredModel:
         """Put weights into the store, beside those that are in use.
 
@@ -116,28 +117,25 @@ class Store:
             known: the model's manifest.
             files: the weights by the names of `formats.PARTS`.
             provenance: where they come from.
-            prepare: makes what has to be there too, such as the IR, before any of it is seen.
+            prepare: makes what has to be there too, such as the IR, in the folder that it is given,
+                before any of it is seen.
 
         Returns:
             The model with these weights, to be put to use; see `use`.
 
         Raises:
-            CheckpointError: if an MXNet checkpoint is malformed or has not the output of the
-                manifest.
             StoreError: if the store cannot be written.
         """
-        if known.format == "mxnet":
-            parsed = checkpoint.parse(files[SYMBOL_FILE], files[PARAMS_FILE])
-            for name in (known.output.name, known.input.name):
-                parsed.symbol.index_of(name)
         version = version_of(known, formats.digest(known.format, files))
         if known.name not in manifest.names():
             files = {**files, MANIFEST_FILE: manifest.to_json(known).encode()}
         with sealed.pending_folder(self.root) as pending:
             self._write(pending, known, files, version, provenance)
-            model = stored.read(pending)
-            prepare(model)
-            return replace(model, folder=self._place(pending, known.name, version))
+            folder = self.root / known.name / version
+            model = stored.read(known.name, pending)
+            prepare(model, pending)
+            parts.place(pending, folder)
+            return replace(model, folder=folder)
 
     def add_detector(
         self, known: DetectorManifest, files: Mapping[str, bytes], provenance: Provenance
@@ -150,8 +148,9 @@ class Store:
         version = formats.digest(known.format, files)[:VERSION_DIGITS]
         with sealed.pending_folder(self.root) as pending:
             self._write(pending, known, files, version, provenance)
-            weights = stored.read_weights(pending)
-            folder = self._place(pending, known.name, version)
+            weights = stored.read_weights(known.name, pending)
+            folder = self.root / known.name / version
+            parts.place(pending, folder)
         self.use_version(known.name, version)
         return replace(weights, folder=folder)
 
@@ -218,21 +217,6 @@ class Store:
         }
         sealed.write(pending / CHECKPOINT_FOLDER, fill, record)
 
-    def _place(self, pending: Path, name: str, version: str) -> Path:
-        """Move a version into place, whole, or part by part over the same version."""
-        folder = self.root / name / version
-        try:
-            with self._alone():
-                if folder.exists():
-                    for part in pending.iterdir():
-                        sealed.place(part, folder / part.name)
-                else:
-                    folder.parent.mkdir(exist_ok=True)
-                    sealed.place(pending, folder)
-        except OSError as error:
-            raise StoreError(f"cannot write {folder}: {error}") from error
-        return folder
-
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Let no other process change what there is in the store."""
@@ -259,10 +243,11 @@ class Store:
         """Return the version of a model that is in use."""
         path = self.root / name / _CURRENT_FILE
         try:
-            version = json.loads(path.read_text("utf-8"))["checkpoint"]
-            if not isinstance(version, str):
+            version = json.loads(regular_files.read(path))["checkpoint"]
+            # Never a path, which could lead out of the model's folder.
+            if not isinstance(version, str) or not _VERSION.fullmatch(version):
                 raise TypeError(version)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreError(f"{path} is damaged: {error!r}") from error
         return version
 

@@ -1,11 +1,13 @@
 """Folders that appear whole or not at all, and whose files are checked when read.
 
 A sealed folder holds files and `record.json`, which has the SHA-256 of each of them and what its
-writer wanted to remember. It is written elsewhere, flushed to disk, and renamed into place. The
-folder that it is written in is locked meanwhile, which tells it from what a killed process left.
+writer wanted to remember. It is written elsewhere, flushed to disk, and renamed into place; one
+that is there changes places with it in the same step. The folder that it is written in is locked
+meanwhile, which tells it from what a killed process left.
 """
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -17,11 +19,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from face_embedding_models import regular_files
 from face_embedding_models.errors import StoreError
 
 RECORD_FILE = "record.json"
 _PENDING_PREFIX = ".pending-"
+_REPLACED_PREFIX = ".replaced-"
 _CHUNK_BYTES = 1 << 20
+# Of Linux: `linux/fcntl.h` and `linux/fs.h`.
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def write(target: Path, fill: Callable[[Path], None], record: Mapping[str, Any]) -> None:
@@ -65,20 +71,51 @@ def pending_folder(parent: Path) -> Iterator[Path]:
 
 
 def place(source: Path, target: Path) -> None:
-    """Move a folder into place; a folder that is there moves aside first and is removed."""
+    """Move a folder into place, flushed to disk.
+
+    A folder that is there changes places with it in one step, and is at `source` afterwards. Where
+    the system cannot do that, the old one is aside for a moment, from where `remove_abandoned`
+    brings it back if this process is killed.
+    """
     source.chmod(0o755)
-    with pending_folder(target.parent) as aside:
-        while True:
-            with contextlib.suppress(FileNotFoundError):
-                target.rename(Path(tempfile.mkdtemp(dir=aside)) / target.name)
-            try:
-                source.rename(target)
-                break
-            except OSError as error:
-                # Another process may have placed its own meanwhile.
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-        _flush(target.parent)
+    while not (_rename(source, target) or _exchange(source, target)):
+        _move_aside(target)
+    flush(target.parent)
+    remove_abandoned(target.parent)
+
+
+def _rename(source: Path, target: Path) -> bool:
+    """Move a folder to where none is; return whether none was there."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
+
+
+def _exchange(source: Path, target: Path) -> bool:
+    """Let two folders change places; return whether the system can, and both were there."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    paths = os.fsencode(source), os.fsencode(target)
+    if rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    # Some file systems have no exchange, and another process may have removed the target.
+    if number not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.ENOENT):
+        raise OSError(number, os.strerror(number), str(target))
+    return False
+
+
+def _move_aside(target: Path) -> None:
+    aside = target.with_name(f"{_REPLACED_PREFIX}{target.name}")
+    with locked(target.parent), contextlib.suppress(FileNotFoundError):
+        if target.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            target.rename(aside)
 
 
 @contextlib.contextmanager
@@ -108,7 +145,14 @@ def remove(folder: Path) -> None:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes were writing directly in a folder."""
+    """Remove what killed processes were writing directly in a folder.
+
+    What they had moved aside and not replaced yet is the only copy, and goes back to its place.
+    """
+    for aside in folder.glob(f"{_REPLACED_PREFIX}*"):
+        target = folder / aside.name.removeprefix(_REPLACED_PREFIX)
+        with locked(folder), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(aside) if target.exists() else aside.rename(target)
     for left in folder.glob(f"{_PENDING_PREFIX}*"):
         # It is locked while it is being written, and may be gone by now.
         with contextlib.suppress(OSError):
@@ -127,8 +171,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         StoreError: if it is missing or damaged.
     """
     try:
-        record = json.loads((folder / RECORD_FILE).read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        record = json.loads(regular_files.read(folder / RECORD_FILE))
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{folder / RECORD_FILE} is missing or damaged: {error}") from error
     if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
         raise StoreError(f"{folder / RECORD_FILE} is damaged: it lists no files")
@@ -143,7 +187,7 @@ def read_file(folder: Path, name: str) -> bytes:
     """
     expected = read_record(folder)["files"].get(name)
     try:
-        data = (folder / name).read_bytes()
+        data = regular_files.read(folder / name)
     except OSError as error:
         raise StoreError(f"{folder / name} cannot be read: {error}") from error
     digest = hashlib.sha256(data).hexdigest()
@@ -161,9 +205,9 @@ def write_text(path: Path, text: str) -> None:
         try:
             pending = folder / path.name
             pending.write_text(text, "utf-8")
-            _flush(pending)
+            flush(pending)
             pending.replace(path)
-            _flush(path.parent)
+            flush(path.parent)
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error}") from error
 
@@ -173,7 +217,7 @@ def _seal(folder: Path, record: Mapping[str, Any]) -> None:
     text = json.dumps({**record, "files": sums}, indent=2) + "\n"
     (folder / RECORD_FILE).write_text(text, "utf-8")
     for path in (*folder.iterdir(), folder):
-        _flush(path)
+        flush(path)
 
 
 def _make_pending(parent: Path) -> tuple[Path, int]:
@@ -192,7 +236,8 @@ def _make_pending(parent: Path) -> tuple[Path, int]:
         os.close(descriptor)  # It was swept before it was locked.
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have a file, or what a folder lists, written to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -203,7 +248,7 @@ def _flush(path: Path) -> None:
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, read in parts."""
     state = hashlib.sha256()
-    with path.open("rb") as file:
+    with regular_files.open_to_read(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             state.update(chunk)
     return state.hexdigest()

@@ -1,19 +1,21 @@
 """A version of a model in the store: its files, and where its weights come from."""
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import ValidationError
 
-from face_embedding_models import manifest
+from face_embedding_models import formats, manifest
 from face_embedding_models.errors import StoreError
 from face_embedding_models.formats import ONNX_FILE, PARAMS_FILE, SYMBOL_FILE
 from face_embedding_models.manifest import Manifest
 from face_embedding_models.mxnet import checkpoint
 from face_embedding_models.mxnet.checkpoint import Checkpoint
-from face_embedding_models.store import sealed
+from face_embedding_models.store import parts, sealed
+from face_embedding_models.store.parts import CHECKPOINT_FOLDER
 
 Origin = Literal["published", "corroborated", "unverified", "synthetic"]
 
@@ -28,7 +30,6 @@ ORIGIN_NOTES: dict[Origin, str] = {
 IR_MODEL_FILE = "model.xml"
 IR_WEIGHTS_FILE = "model.bin"
 GOLDEN_FILE = "golden.npy"
-CHECKPOINT_FOLDER = "checkpoint"
 MANIFEST_FILE = "manifest.json"
 VERSION_DIGITS = 16
 
@@ -120,6 +121,42 @@ class StoredModel(StoredWeights):
         folders = sorted(path.parent for path in self.folder.glob(f"[!.]*/{sealed.RECORD_FILE}"))
         return "\n".join(f"{folder.name} {sealed.read_record(folder)}" for folder in folders)
 
+    def identity(self, precision: str) -> dict[str, str]:
+        """Return what an IR at a precision is made of, which its record has to say of it."""
+        known = self.manifest
+        # Beside the weights it depends on how the manifest says that they are fed and read.
+        output = {"name": known.output.name, "size": known.output.size}
+        fed = json.dumps({"input": asdict(known.input), "output": output}, sort_keys=True)
+        return {
+            "model": known.name,
+            "version": self.version,
+            "weights_sha256": self.weights_sha256,
+            "precision": precision,
+            "network_sha256": hashlib.sha256(fed.encode()).hexdigest(),
+        }
+
+    def check_weights(self) -> None:
+        """Check that the weights are those that the model is described by.
+
+        Raises:
+            StoreError: if they are not.
+        """
+        remedy, folder = "import the model again", self.checkpoint_folder
+        self._check_part(CHECKPOINT_FOLDER, remedy)
+        state = hashlib.sha256()
+        for part in formats.PARTS[self.manifest.format]:
+            state.update(sealed.read_file(folder, part.name))
+        if (digest := state.hexdigest()) != self.weights_sha256:
+            raise StoreError(
+                f"{folder} holds weights of the SHA-256 {digest}, and its record says "
+                f"{self.weights_sha256}; {remedy}"
+            )
+        if self.version not in (version_of(self.manifest, digest), digest[:VERSION_DIGITS]):
+            raise StoreError(f"{folder} holds weights of another version; {remedy}")
+
+    def _check_part(self, part: str, remedy: str) -> None:
+        parts.check(self.folder, self.manifest.name, self.version, part, remedy)
+
     def ir_folder(self, precision: str) -> Path:
         """Return the folder of the IR at a precision, which may not be there yet."""
         return self.folder / f"ir-{precision}"
@@ -143,7 +180,7 @@ class StoredModel(StoredWeights):
         Raises:
             StoreError: if the model was not converted to that precision, or was damaged since.
         """
-        folder = self._existing_ir_folder(precision)
+        folder = self._bound_ir_folder(precision)
         return sealed.read_file(folder, IR_MODEL_FILE), sealed.read_file(folder, IR_WEIGHTS_FILE)
 
     def read_golden_file(self) -> bytes:
@@ -152,23 +189,23 @@ class StoredModel(StoredWeights):
         Raises:
             StoreError: if the model was not converted, or was damaged since.
         """
-        folder = self._existing_ir_folder("f32")
-        if not (folder / GOLDEN_FILE).exists():
-            raise StoreError(
-                f"{folder} has no golden embeddings, an earlier version made it; convert it again "
-                f"with 'face-embedding-server models convert {self.manifest.name}'"
-            )
-        return sealed.read_file(folder, GOLDEN_FILE)
+        return sealed.read_file(self._bound_ir_folder("f32"), GOLDEN_FILE)
 
-    def _existing_ir_folder(self, precision: str) -> Path:
-        folder = self.ir_folder(precision)
+    def _bound_ir_folder(self, precision: str) -> Path:
+        """Return the folder of an IR that was made of these weights, for this manifest."""
+        folder, name = self.ir_folder(precision), self.manifest.name
+        command = f"convert {name}" if precision == "f32" else f"quantize {name} --images DIR"
+        remedy = f"make it with 'face-embedding-server models {command}'"
         if not folder.exists():
-            name = self.manifest.name
-            command = f"convert {name}" if precision == "f32" else f"quantize {name} --images DIR"
-            raise StoreError(
-                f"{name} has no IR at {precision} in the store; make it with "
-                f"'face-embedding-server models {command}'"
-            )
+            raise StoreError(f"{name} has no IR at {precision} in the store; {remedy}")
+        self._check_part(folder.name, remedy)
+        record = sealed.read_record(folder)
+        for key, expected in self.identity(precision).items():
+            if record.get(key) != expected:
+                raise StoreError(
+                    f"{folder} was made for the {key} {record.get(key)!s:.100}, and {name} has "
+                    f"{expected}; {remedy}"
+                )
         return folder
 
 
@@ -186,42 +223,46 @@ def version_of(known: Manifest, weights_sha256: str) -> str:
     return hashlib.sha256((text + known.output.name).encode()).hexdigest()[:VERSION_DIGITS]
 
 
-def read(folder: Path) -> StoredModel:
+def read(name: str, folder: Path) -> StoredModel:
     """Read a version of a model from its folder.
 
     Raises:
-        StoreError: if a record is missing or damaged.
+        StoreError: if a record is missing or damaged, or of another model.
     """
-    name, weights = _read(folder)
-    return StoredModel(**vars(weights), manifest=_manifest_of(name, folder))
+    return StoredModel(**vars(read_weights(name, folder)), manifest=_manifest_of(name, folder))
 
 
-def read_weights(folder: Path) -> StoredWeights:
+def read_weights(name: str, folder: Path) -> StoredWeights:
     """Read weights of any kind from their folder.
 
     Raises:
-        StoreError: if their record is missing or damaged.
+        StoreError: if their record is missing or damaged, or of another model.
     """
-    return _read(folder)[1]
-
-
-def _read(folder: Path) -> tuple[str, StoredWeights]:
-    record = sealed.read_record(folder / CHECKPOINT_FOLDER)
     path = folder / CHECKPOINT_FOLDER / sealed.RECORD_FILE
+    record = sealed.read_record(path.parent)
+    # Earlier versions of this program left out what the folders' names say.
+    model = record.get("model", name)
     try:
-        # Earlier versions of this program left out what the folders' names say.
-        name = record.get("model", folder.parent.name)
-        digest = record["weights_sha256"]
-        origin: Origin = record["origin"]
-        if origin not in ORIGIN_NOTES:
-            raise KeyError(origin)
+        digest, source = record["weights_sha256"], record["source"]
+        version = record.get("version", str(digest)[:VERSION_DIGITS])
+        if not all(isinstance(value, str) for value in (digest, source, model, version)):
+            raise TypeError("a text is none")
+        if record["origin"] not in list(ORIGIN_NOTES):
+            raise KeyError(record["origin"])
         given = record.get("acceptance")
         acceptance = Acceptance(**given) if given else None
-        provenance = Provenance(origin, record["source"], acceptance)
-        version = record.get("version", digest[:VERSION_DIGITS])
     except (KeyError, TypeError) as error:
-        raise StoreError(f"{path} is damaged: it lacks or does not know {error}") from error
-    return name, StoredWeights(folder, digest, version, provenance)
+        raise StoreError(
+            f"{path} is damaged: it lacks or does not know {error}; import the model again"
+        ) from error
+    # What is being added has no folder of its own yet.
+    if model != name or (folder.parent.name == name and folder.name != version):
+        raise StoreError(
+            f"{path} is of {model:.100} {version:.100}, and not of {name} {folder.name}; import "
+            f"the model again"
+        )
+    provenance = Provenance(cast("Origin", record["origin"]), source, acceptance)
+    return StoredWeights(folder, digest, version, provenance)
 
 
 def _manifest_of(name: str, folder: Path) -> Manifest:

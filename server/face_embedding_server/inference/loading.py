@@ -38,6 +38,7 @@ def load(
     size, output = stored.manifest.input, stored.manifest.output
     if calibration:
         calibration.check(stored.embedding_space)
+    stored.check_weights()
     backend = backends.load(settings.backend, stored, settings.precision)
     _prove(stored, backend)
     info = _describe(stored, backend, detector, calibration)

@@ -22,7 +22,7 @@ from face_embedding_models.errors import ModelError
 from face_embedding_models.formats import PARAMS_FILE
 from face_embedding_models.mxnet import checkpoint, params, synthesis
 from face_embedding_models.openvino import ir
-from face_embedding_models.store import Store, sealed
+from face_embedding_models.store import Store, parts, sealed
 from face_embedding_models.store.stored import GOLDEN_FILE, IR_MODEL_FILE, IR_WEIGHTS_FILE
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.faces.images import Image as Face
@@ -125,14 +125,16 @@ def other_golden(store: Store) -> None:
 
 def write_golden(store: Store, data: bytes) -> None:
     """Seal a golden file anew, so that only what it says is wrong."""
-    folder = store.get(MOBILE).ir_folder("f32")
+    model = store.get(MOBILE)
+    folder = model.ir_folder("f32")
     files = {name: (folder / name).read_bytes() for name in (IR_MODEL_FILE, IR_WEIGHTS_FILE)}
 
     def fill(pending: Path) -> None:
         for name, content in (files | {GOLDEN_FILE: data}).items():
             (pending / name).write_bytes(content)
 
-    sealed.write(folder, fill, sealed.read_record(folder))
+    with parts.changing(model.folder) as changed:
+        sealed.write(changed / folder.name, fill, sealed.read_record(folder))
 
 
 def npy(array: np.ndarray) -> bytes:
