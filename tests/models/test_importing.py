@@ -3,11 +3,12 @@
 import dataclasses
 import hashlib
 import io
+import os
 import struct
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +22,7 @@ from face_embedding_models.installing import importing, sources
 from face_embedding_models.manifest import Manifest
 from face_embedding_models.mxnet import params, symbol
 from face_embedding_models.mxnet.symbol import Node, Symbol
+from face_embedding_models.openvino import ir
 from face_embedding_models.store import Store
 from face_embedding_models.store.stored import StoredModel
 
@@ -63,15 +65,20 @@ def corrupt() -> bytes:
     return good[:start] + b"\xff" * 20 + good[start + 20 :]
 
 
-def damaged_lzma() -> bytes:
-    """Return an archive packed by LZMA, whose packed bytes were changed."""
+def by_lzma() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
         for name, data in FILES.items():
             archive.writestr(name, data)
-    good = buffer.getvalue()
-    start = good.index(b"model-0000.params") + 17 + 9
-    return good[:start] + bytes([255]) * 20 + good[start + 20 :]
+    return buffer.getvalue()
+
+
+def lying() -> bytes:
+    """Return an archive that says ten bytes of an entry that has far more."""
+    packed = bytearray(zipped(("a-symbol.json", bytes(40 << 20)), ("a-0000.params", PARAMS)))
+    directory = packed.index(b"PK\1\2")
+    packed[directory + 24 : directory + 28] = packed[22:26] = struct.pack("<I", 10)
+    return bytes(packed)
 
 
 GOOD = zipped(*FILES.items())
@@ -198,6 +205,20 @@ def test_folder_in_place_of_file(store: Store, tmp_path: Path) -> None:
     expect_refusal(store, KNOWN, in_folder(tmp_path, "a-0000.params"), "a-symbol.json")
 
 
+IRREGULAR: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("make", IRREGULAR.values(), ids=IRREGULAR)
+def test_irregular_file(store: Store, tmp_path: Path, make: Callable[[Path], object]) -> None:
+    """What is no file, and would be endless or never answer, is refused in a folder."""
+    make(tmp_path / "a-symbol.json")
+    source = in_folder(tmp_path, "a-0000.params")
+    expect_refusal(store, KNOWN, source, r"a-symbol\.json cannot be read: ")
+
+
 def test_missing_path(store: Store, tmp_path: Path) -> None:
     """A path that does not exist is refused."""
     expect_refusal(store, KNOWN, str(tmp_path / "x.zip"), r"x\.zip is neither a folder")
@@ -218,7 +239,16 @@ UNSAFE: dict[str, tuple[bytes, str]] = {
     "cut": (GOOD[:-30], "is not a readable zip archive: "),
     "corrupt": (corrupt(), "is not a readable zip archive: "),
     "crc": (GOOD.replace(struct.pack("<I", zlib.crc32(PARAMS)), b"\0" * 4), "Bad CRC-32"),
-    "lzma": (damaged_lzma(), "is not a readable zip archive: "),
+    "lzma": (by_lzma(), "is packed in another way than by deflating; pack it again"),
+    "size": (lying(), "is not a readable zip archive: Bad CRC-32"),
+    "ratio": (
+        zipped(("a-symbol.json", SYMBOL), ("a-0000.params", bytes(40 << 20))),
+        r"the entry 'a-0000\.params' unpacks to more than 16,777,216 bytes, from 40,",
+    ),
+    "entries": (
+        zipped(*((f"{number:0>200}", b"") for number in range(5000))),
+        "is not a readable zip archive: its list of entries has more than 1,048,576 bytes",
+    ),
     "nothing": (b"", "is not a readable zip archive: "),
 }
 
@@ -252,8 +282,10 @@ def test_unpack_limit(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_not_a_checkpoint(store: Store, tmp_path: Path, name: str) -> None:
     """A published archive whose files are no checkpoint is refused."""
     data = zipped(*{**FILES, name: b"x" * 30}.items())
-    source = in_file(tmp_path, data)
-    expect_refusal(store, published_as(data), source, "is not JSON|not an MXNet", CheckpointError)
+    source, known = in_file(tmp_path, data), published_as(data)
+    with pytest.raises(CheckpointError, match=r"is not JSON|not an MXNet"):
+        importing.import_weights(store, known, [source], put=ir.put_to_use)
+    assert not list(store.root.rglob("*"))
 
 
 @dataclass

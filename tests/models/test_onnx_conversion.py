@@ -14,7 +14,7 @@ from face_embedding_models.manifest import Manifest
 from face_embedding_models.mxnet import checkpoint
 from face_embedding_models.mxnet.checkpoint import Checkpoint
 from face_embedding_models.onnx import conversion
-from face_embedding_models.openvino import ir
+from face_embedding_models.openvino import ir, running
 from face_embedding_models.store import Store
 from support import MOBILE, RESNET34, Golden
 from support.onnx_networks import Form, as_model, as_onnx, described
@@ -71,7 +71,7 @@ def convert(data: bytes, known: Manifest, folder: Path) -> ov.Model:
 
 def embed(network: ov.Model, faces: list[np.ndarray]) -> np.ndarray:
     """Return unit embeddings of faces, one by one."""
-    return unit(ir.embed(ir.compile_for(network, "f32"), faces))
+    return unit(running.embed(running.compile_for(network, "f32"), faces))
 
 
 def unit(embeddings: np.ndarray) -> np.ndarray:
@@ -118,9 +118,9 @@ def test_several_faces_at_once(
     """Faces give the same together as one by one, also where the file fixes the batch at one."""
     form = Form(batch=batch)
     network = convert(as_onnx(trained, KNOWN, form), described(form), tmp_path)
-    compiled = ir.compile_for(network, "f32")
-    together = compiled(np.concatenate([ir.as_input(face) for face in golden.faces]))[0]
-    np.testing.assert_allclose(together, ir.embed(compiled, golden.faces), rtol=0, atol=1e-5)
+    compiled = running.compile_for(network, "f32")
+    together = compiled(np.concatenate([running.as_input(face) for face in golden.faces]))[0]
+    np.testing.assert_allclose(together, running.embed(compiled, golden.faces), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("normalises", [True, False])
@@ -148,8 +148,8 @@ def test_flattened_batch(trained: Checkpoint, golden: Golden, tmp_path: Path) ->
     model.graph.initializer.append(numpy_helper.from_array(np.array([1, -1]), "row"))
     flatten.CopyFrom(helper.make_node("Reshape", [flatten.input[0], "row"], flatten.output))
     network = convert(model.SerializeToString(), described(), tmp_path)
-    compiled = ir.compile_for(network, "f32")
-    together = compiled(np.concatenate([ir.as_input(face) for face in golden.faces]))[0]
+    compiled = running.compile_for(network, "f32")
+    together = compiled(np.concatenate([running.as_input(face) for face in golden.faces]))[0]
     np.testing.assert_allclose(unit(together), unit(golden.embeddings), rtol=0, atol=TOLERANCE)
 
 
@@ -164,7 +164,7 @@ def test_batch_of_one(tmp_path: Path) -> None:
     network = convert(model.SerializeToString(), described(size=12), tmp_path)
     face = np.full((112, 112, 3), (1, 2, 3), np.uint8)
     assert network.input().partial_shape == ov.PartialShape([1, 3, 112, 112])
-    embedding = ir.embed(ir.compile_for(network, "f32"), [face])
+    embedding = running.embed(running.compile_for(network, "f32"), [face])
     np.testing.assert_allclose(embedding, [np.repeat([3, 2, 1], 4)], rtol=1e-6)
 
 

@@ -127,6 +127,10 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     ),
     "huge-count": (
         HEADER[:16] + b"\xff" * 8 + OLDEST[24:-21],
+        f"has {2**64 - 1:,} arrays, at most 20,000 are read",
+    ),
+    "larger-count": (
+        HEADER[:16] + struct.pack("<Q", 20_000) + OLDEST[24:-21],
         "cut short: array 1 needs bytes 72 to 76",
     ),
     "fewer-names": (OLDEST[:-21] + names(), "has 1 arrays but 0 names"),

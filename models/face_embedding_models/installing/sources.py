@@ -1,6 +1,6 @@
 """What a source of weights holds: a folder, a zip archive, or the files themselves."""
 
-import lzma
+import io
 import stat
 import zipfile
 import zlib
@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
 
+from face_embedding_models import regular_files
 from face_embedding_models.errors import ImportRefusedError
 from face_embedding_models.formats import PARTS, Part
 from face_embedding_models.manifest import AnyManifest
@@ -16,11 +18,16 @@ from face_embedding_models.manifest import AnyManifest
 MAX_FILE_BYTES = 1 << 30
 MAX_UNPACKED_BYTES = 1 << 30
 MAX_ARCHIVE_ENTRIES = 1000
+# Of an archive's list of entries, which is read at once. Those of so many have 100 kB.
+MAX_DIRECTORY_BYTES = 1 << 20
+# Weights pack to nine tenths, and made-up ones to a half. Below the size anything goes.
+MAX_RATIO = 100
+RATIO_FREE_BYTES = 16 << 20
+_CHUNK_BYTES = 1 << 20
 # What zipfile raises for what it cannot read; its documentation has the first one only.
 _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
     EOFError,
     OSError,
     RuntimeError,
@@ -39,8 +46,11 @@ class LocalFile:
 
 def is_archive(path: Path) -> bool:
     """Tell whether a file is a zip archive, by its beginning."""
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
+    try:
+        with regular_files.open_to_read(path) as file:
+            return file.read(2) == b"PK"
+    except OSError as error:
+        raise ImportRefusedError(f"{path} cannot be read: {error}") from error
 
 
 def read_folder(known: AnyManifest, folder: Path) -> dict[str, bytes]:
@@ -67,11 +77,13 @@ def read_files(known: AnyManifest, files: Sequence[LocalFile], source: str) -> d
     for part in PARTS[known.format]:
         path = by_name[_choose(known, part, list(by_name), source)]
         try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise ImportRefusedError(f"{path} has more than {MAX_FILE_BYTES:,} bytes")
-            found[part.name] = path.read_bytes()
+            with regular_files.open_to_read(path) as file:
+                data = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
             raise ImportRefusedError(f"{path} cannot be read: {error}") from error
+        if len(data) > MAX_FILE_BYTES:
+            raise ImportRefusedError(f"{path} has more than {MAX_FILE_BYTES:,} bytes")
+        found[part.name] = data
     return found
 
 
@@ -83,16 +95,49 @@ def read_archive(known: AnyManifest, path: Path, source: str) -> dict[str, bytes
             plain files.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Pieces(regular_files.open_to_read(path)) as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             _check_entries(entries, source)
             names = [entry.filename for entry in entries if not entry.is_dir()]
             return {
-                part.name: archive.read(_choose(known, part, names, source))
+                part.name: _unpack(archive, _choose(known, part, names, source), source)
                 for part in PARTS[known.format]
             }
     except _UNREADABLE as error:
         raise ImportRefusedError(f"{source} is not a readable zip archive: {error}") from error
+
+
+class _Pieces(io.BufferedReader):
+    """A file that is never read in large pieces.
+
+    What zipfile reads at once is the list of entries, which can be as long as the file, and makes
+    objects of it that are much larger.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(cast("io.RawIOBase", file))
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        # Without a size it is the end of the file that is read, which may be a comment.
+        piece = super().read(MAX_DIRECTORY_BYTES + 1 if size is None or size < 0 else size)
+        if len(piece) > MAX_DIRECTORY_BYTES:
+            raise ValueError(f"its list of entries has more than {MAX_DIRECTORY_BYTES:,} bytes")
+        return piece
+
+
+def _unpack(archive: zipfile.ZipFile, name: str, source: str) -> bytes:
+    """Unpack an entry, whatever the archive says of its size."""
+    entry, unpacked = archive.getinfo(name), bytearray()
+    with archive.open(entry) as packed:
+        while chunk := packed.read(_CHUNK_BYTES):
+            unpacked += chunk
+            most = max(RATIO_FREE_BYTES, MAX_RATIO * entry.compress_size)
+            if len(unpacked) > min(most, MAX_FILE_BYTES):
+                raise ImportRefusedError(
+                    f"{source}: the entry '{name:.200}' unpacks to more than "
+                    f"{min(most, MAX_FILE_BYTES):,} bytes, from {entry.compress_size:,}"
+                )
+    return bytes(unpacked)
 
 
 def _choose(known: AnyManifest, part: Part, names: Sequence[str], source: str) -> str:
@@ -105,7 +150,7 @@ def _choose(known: AnyManifest, part: Part, names: Sequence[str], source: str) -
     named = [name for name in candidates if PurePosixPath(name).name in expected]
     found = named or candidates
     if len(found) != 1:
-        listed = f": {', '.join(found[:5])}" if found else ""
+        listed = f": {', '.join(name[:100] for name in found[:5])}" if found else ""
         raise ImportRefusedError(
             f"{source} holds {len(found)} files *{part.suffix}, not one{listed}"
         )
@@ -128,9 +173,17 @@ def _check_entries(entries: list[zipfile.ZipInfo], source: str) -> None:
         path_inside = PurePosixPath(entry.filename.replace("\\", "/"))
         parts = path_inside.parts or ("..",)
         if path_inside.is_absolute() or ".." in parts or ":" in parts[0]:
-            raise ImportRefusedError(f"{source}: the entry '{entry.filename}' leaves the folder")
+            raise ImportRefusedError(
+                f"{source}: the entry '{entry.filename:.200}' leaves the folder"
+            )
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # Others ask for as much memory as they like.
+            raise ImportRefusedError(
+                f"{source}: the entry '{entry.filename:.200}' is packed in another way than by "
+                f"deflating; pack it again"
+            )
         if stat.S_ISLNK(entry.external_attr >> 16):
-            raise ImportRefusedError(f"{source}: the entry '{entry.filename}' is a link")
+            raise ImportRefusedError(f"{source}: the entry '{entry.filename:.200}' is a link")
     for name, count in Counter(entry.filename for entry in entries).items():
         if count > 1:
-            raise ImportRefusedError(f"{source} holds the entry '{name}' {count} times")
+            raise ImportRefusedError(f"{source} holds the entry '{name:.200}' {count} times")

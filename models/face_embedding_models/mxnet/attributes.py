@@ -15,6 +15,8 @@ _WITHOUT_EFFECT = re.compile(
     r"__.*__|(.*_)?(lr|wd)_mult|ctx_group|force_mirroring|workspace|cudnn_\w+|momentum|"
     r"use_global_stats"
 )
+_MAX_CHARACTERS = 200
+_MAX_INTEGER = 1 << 24
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -34,7 +36,7 @@ class Attributes:
 
     def integer(self, name: str, default: int | None = None) -> int:
         """Read a positive whole number; without a default it is required."""
-        return self._at_least(1, name, self._required(name, self._read(name, default, int)))
+        return self._in_range(1, name, self._required(name, self._read(name, default, int)))
 
     def number(self, name: str, default: float | None = None) -> float:
         """Read a number; without a default it is required."""
@@ -56,7 +58,8 @@ class Attributes:
         value = self._required(name, self._read(name, default, _parse_integers))
         match value:
             case (height, width):
-                self._at_least(minimum, name, min(height, width))
+                self._in_range(minimum, name, height)
+                self._in_range(minimum, name, width)
                 return height, width
             case () if default is not None:
                 return default
@@ -73,23 +76,29 @@ class Attributes:
         """Refuse the attributes that nothing has read."""
         if self._unread:
             name, value = next(iter(self._unread.items()))
-            raise UnsupportedOperatorError(f"{self._where}: unknown attribute {name}={value}")
+            raise UnsupportedOperatorError(
+                f"{self._where}: unknown attribute {name:.60}={value:.60}"
+            )
 
     def _read(self, name: str, default: D, parse: Callable[[str], T]) -> D | T:
         text = self._unread.pop(name, None)
         if text is None:
             return default
         try:
+            # What is deeply nested, which Python's own reader is not written for, is long too.
+            if len(text) > _MAX_CHARACTERS:
+                raise ValueError(f"it has {len(text)} characters")
             return parse(text)
-        except (ValueError, SyntaxError, TypeError) as error:
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
             raise UnsupportedOperatorError(
-                f"{self._where}: {name}={text} cannot be understood"
+                f"{self._where}: {name}={text:.60} cannot be understood"
             ) from error
 
-    def _at_least(self, minimum: int, name: str, value: int) -> int:
-        if value < minimum:
+    def _in_range(self, minimum: int, name: str, value: int) -> int:
+        if not minimum <= value <= _MAX_INTEGER:
+            bound = f"least {minimum}" if value < minimum else f"most {_MAX_INTEGER}"
             raise UnsupportedOperatorError(
-                f"{self._where}: {name} is {value}, it has to be at least {minimum}"
+                f"{self._where}: {name} is {value}, it has to be at {bound}"
             )
         return value
 

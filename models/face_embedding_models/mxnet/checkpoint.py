@@ -32,14 +32,14 @@ def parse(symbol_bytes: bytes, params_bytes: bytes) -> Checkpoint:
     for full_name, array in params.parse(params_bytes).items():
         kind, _, name = full_name.partition(":")
         if kind not in ("arg", "aux") or not name:
-            raise CheckpointError(f"array '{full_name}' is neither 'arg:…' nor 'aux:…'")
+            raise CheckpointError(f"array '{full_name:.100}' is neither 'arg:…' nor 'aux:…'")
         if name in arrays:
-            raise CheckpointError(f"array '{name}' is both a parameter and an auxiliary state")
+            raise CheckpointError(f"array '{name:.100}' is both a parameter and an auxiliary state")
         arrays[name] = array
     variables = {node.name for node in graph.nodes if node.op == VARIABLE}
     unused = sorted(arrays.keys() - variables)
     if unused:
-        raise CheckpointError(f"the symbol does not use the array '{unused[0]}'")
+        raise CheckpointError(f"the symbol does not use the array '{unused[0]:.100}'")
     return Checkpoint(graph, arrays)
 
 

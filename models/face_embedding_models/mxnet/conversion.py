@@ -12,6 +12,7 @@ import numpy as np
 import openvino as ov
 import openvino.opset13 as ops
 
+from face_embedding_models import bounds
 from face_embedding_models.errors import ConversionError, ModelError, UnsupportedOperatorError
 from face_embedding_models.manifest import Manifest
 from face_embedding_models.mxnet.attributes import Attributes
@@ -74,7 +75,7 @@ def _constant_of(node: Node, checkpoint: Checkpoint) -> Value:
 
 
 def _convert_node(node: Node, values: dict[int, Value], uses: Counter[int]) -> Value:
-    where = f"{node.op} '{node.name}'"
+    where = f"{node.op:.60} '{node.name:.60}'"
     converter = CONVERTERS.get(node.op)
     if converter is None:
         raise UnsupportedOperatorError(f"operator {where} is not supported")
@@ -91,6 +92,7 @@ def _convert_node(node: Node, values: dict[int, Value], uses: Counter[int]) -> V
         raise
     except (RuntimeError, ValueError, IndexError, ArithmeticError, MemoryError) as error:
         raise ConversionError(f"{where}: its inputs do not fit together: {error}") from error
+    bounds.check_result(where, value.output.get_partial_shape())
     if value not in inputs:
         # Only the last operator of a folded chain is in the model, under its own name.
         value.output.get_node().set_friendly_name(node.name)

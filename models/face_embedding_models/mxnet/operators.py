@@ -15,6 +15,7 @@ import openvino as ov
 import openvino.opset13 as ops
 from numpy.typing import NDArray
 
+from face_embedding_models import bounds
 from face_embedding_models.errors import ConversionError, UnsupportedOperatorError
 from face_embedding_models.mxnet.attributes import Attributes
 
@@ -334,6 +335,8 @@ def _pooling(op: Operation) -> Value:
     axes = [
         _Window(sides[i], kernel[i], strides[i], pads[i], convention == "full") for i in range(2)
     ]
+    result = ov.PartialShape([1, *(axis.windows for axis in axes)])
+    bounds.check_result(op.where, result)
     pads_end = [axis.pad_end for axis in axes]
     if kind == "max":
         pooled = ops.max_pool(data, strides, [1, 1], pads, pads_end, kernel, "floor")

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from face_embedding_models import bounds
 from face_embedding_models.errors import CheckpointError
 
 _LIST_MAGIC = 0x112
@@ -49,7 +50,15 @@ def parse(data: bytes) -> dict[str, NDArray[np.generic]]:
     magic, _, count = reader.unpack("<QQQ", "header")
     if magic != _LIST_MAGIC:
         raise CheckpointError("not an MXNet .params file: its first bytes are wrong")
+    if count > bounds.MAX_ARRAYS:
+        raise CheckpointError(
+            f"the .params file has {count:,} arrays, at most {bounds.MAX_ARRAYS:,} are read"
+        )
     arrays = [reader.array(number) for number in range(count)]
+    if (values := sum(array.size for array in arrays)) > bounds.MAX_VALUES:
+        raise CheckpointError(
+            f"the .params file has {values:,} values, at most {bounds.MAX_VALUES:,} are read"
+        )
     (names,) = reader.unpack("<Q", "number of names")
     if names != count:
         raise CheckpointError(f"the .params file has {count} arrays but {names} names")
@@ -57,7 +66,7 @@ def parse(data: bytes) -> dict[str, NDArray[np.generic]]:
     for array in arrays:
         name = reader.name()
         if name in result:
-            raise CheckpointError(f"the .params file has two arrays called '{name}'")
+            raise CheckpointError(f"the .params file has two arrays called '{name:.100}'")
         result[name] = array
     reader.expect_end()
     return result

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from face_embedding_models import bounds
 from face_embedding_models.errors import CheckpointError
 
 VARIABLE = "null"
+_MAX_NAME = 200
 _ATTRIBUTE_KEYS = ("param", "attr", "attrs")
 _MXNET_VERSION = 10901
 _BATCH_NORM_STATES = ("gamma", "beta", "moving_mean", "moving_var")
@@ -78,12 +80,20 @@ def parse(text: bytes) -> Symbol:
         CheckpointError: if it is not JSON, or not a well-formed graph. In particular every index
             is checked, as MXNet itself would read outside its memory.
     """
+    if len(text) > bounds.MAX_SYMBOL_BYTES:
+        raise CheckpointError(
+            f"the symbol file has {len(text):,} bytes, at most {bounds.MAX_SYMBOL_BYTES:,} are read"
+        )
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"the symbol file is not JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("nodes"), list):
         raise CheckpointError("the symbol file has no list of nodes")
+    if (count := len(document["nodes"])) > bounds.MAX_NODES:
+        raise CheckpointError(
+            f"the symbol has {count:,} nodes, at most {bounds.MAX_NODES:,} are read"
+        )
     nodes: list[Node] = []
     moved: list[int] = []  # Where each node of the file is in `nodes`.
     for number, entry in enumerate(document["nodes"]):
@@ -125,8 +135,10 @@ def _parse_node(entry: Any, number: int, moved: list[int]) -> Node:
     op, name = entry.get("op"), entry.get("name")
     if not isinstance(op, str) or not isinstance(name, str):
         raise CheckpointError(f"node {number} of the symbol has no op or no name")
-    if not name.isprintable():
-        raise CheckpointError(f"node {number} of the symbol has the unprintable name {name!r}")
+    if not name.isprintable() or len(name) > _MAX_NAME:
+        raise CheckpointError(
+            f"node {number} of the symbol has the unprintable or long name {name[:60]!r}"
+        )
     attributes: dict[str, str] = {}
     for key in _ATTRIBUTE_KEYS:
         part = entry.get(key, {})
@@ -150,15 +162,17 @@ def _parse_references(value: Any, where: str, moved: list[int]) -> tuple[int, ..
             or len(item) not in (2, 3)
             or not all(type(part) is int and part >= 0 for part in item)
         ):
-            raise CheckpointError(f"{where} of the symbol: {item!r} is not a reference to a node")
+            raise CheckpointError(
+                f"{where} of the symbol: {item!r:.100} is not a reference to a node"
+            )
         if item[0] >= len(moved):
             raise CheckpointError(
-                f"{where} of the symbol: index {item[0]} is out of range, "
+                f"{where} of the symbol: index {item[0]!s:.40} is out of range, "
                 f"{len(moved)} nodes come before"
             )
         if item[1] != 0:
             raise CheckpointError(
-                f"{where} of the symbol: output {item[1]} of a node is not supported"
+                f"{where} of the symbol: output {item[1]!s:.40} of a node is not supported"
             )
         references.append(moved[item[0]])
     return tuple(references)

@@ -4,8 +4,6 @@ The model takes what the one made of an MXNet checkpoint takes (see `conversion`
 `[?,3,H,W]`, 0 to 255, channels **BGR**. The channel order, the mean and the scale of the manifest
 become part of the graph, which computes in float whatever the file's type is. Where the file fixes
 the batch at one and its graph depends on that, the batch stays one.
-
-Run as a program it converts one file, under limits; see `sandbox`.
 """
 
 import io

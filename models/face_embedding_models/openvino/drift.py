@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from face_embedding_models.errors import DriftError, StoreError
 from face_embedding_models.openvino import ir
 from face_embedding_models.openvino.precision import PRECISIONS, REFERENCE, effective
+from face_embedding_models.openvino.running import compile_for, embed
 from face_embedding_models.store import parts, sealed
 from face_embedding_models.store.stored import StoredModel
 
@@ -119,10 +120,10 @@ def _files(model: StoredModel, precision: str) -> dict[str, str]:
 
 def _embed(model: StoredModel, precision: str, faces_bgr: Sequence[Face]) -> Embeddings:
     chosen = PRECISIONS[precision]
-    compiled = ir.compile_for(ir.read(model, chosen.ir), chosen.hint)
+    compiled = compile_for(ir.read(model, chosen.ir), chosen.hint)
     if (runs := effective(compiled, precision)) != precision:
         raise DriftError(f"this machine's processor runs the model at {runs}, not at {precision}")
-    return ir.embed(compiled, faces_bgr).astype(np.float64)
+    return embed(compiled, faces_bgr).astype(np.float64)
 
 
 def _normalized(embeddings: Embeddings) -> Embeddings:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from face_embedding_models.errors import QuantizationError
 from face_embedding_models.openvino import drift, ir
 from face_embedding_models.openvino.drift import Drift
+from face_embedding_models.openvino.running import as_input
 from face_embedding_models.store import parts
 from face_embedding_models.store.stored import StoredModel
 
@@ -54,7 +55,7 @@ def quantize(model: StoredModel, faces_bgr: Sequence[NDArray[np.uint8]], thresho
         )
     drift.check_threshold(threshold)
     nncf = _import_nncf()
-    inputs = [ir.as_input(face) for index, face in enumerate(faces_bgr) if index % HOLD_OUT]
+    inputs = [as_input(face) for index, face in enumerate(faces_bgr) if index % HOLD_OUT]
     mirrored = [face[..., ::-1].copy() for face in inputs]
     network = nncf.quantize(
         ir.read(model),

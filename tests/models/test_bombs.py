@@ -1,0 +1,101 @@
+"""MXNet checkpoints that are small and ask for very much: each is refused with its place."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from face_embedding_models import manifest
+from face_embedding_models.errors import ModelError
+from face_embedding_models.installing import importing
+from face_embedding_models.mxnet import params, symbol
+from face_embedding_models.mxnet.symbol import Node, Symbol
+from face_embedding_models.openvino import ir, making
+from face_embedding_models.store import Store
+from support import MOBILE
+
+pytestmark = pytest.mark.slow
+WEIGHTS = {"arg:w": np.ones((3, 3, 1, 1), np.float32)}
+CONVOLUTION = {"kernel": "(1, 1)", "num_filter": "3", "no_bias": "True"}
+Checkpoint = tuple[bytes, bytes]
+
+
+def convolution(**attributes: str) -> Checkpoint:
+    nodes = (
+        Node("null", "data"),
+        Node("null", "w"),
+        Node("Convolution", "c", (0, 1), CONVOLUTION | attributes),
+        Node("Flatten", "fc1", (2,)),
+    )
+    return symbol.dump(Symbol(nodes, (3,))), params.dump(WEIGHTS)
+
+
+def chain(count: int, op: str, inputs: int = 1, **attributes: str) -> Checkpoint:
+    """Return a chain of operators that take what comes before them, once or several times."""
+    nodes = [Node("null", "data")]
+    nodes += [Node(op, f"n{i}", (i,) * inputs, attributes) for i in range(count)]
+    nodes.append(Node("Flatten", "fc1", (count,)))
+    return symbol.dump(Symbol(tuple(nodes), (count + 1,))), params.dump({})
+
+
+def arrays(count: int) -> Checkpoint:
+    empty = struct.pack("<IiIqiii", 0xF993FAC9, 0, 1, 0, 1, 0, 0)
+    return convolution()[0], struct.pack("<QQQ", 0x112, 0, count) + empty * count
+
+
+BOMBS: dict[str, tuple[Callable[[], Checkpoint], str]] = {
+    "pad": (
+        lambda: convolution(pad="(20000, 20000)"),
+        r"Convolution 'c': its result for a face has the shape \[1, 3, 40112, 40112\], and at most",
+    ),
+    "large-pad": (lambda: convolution(pad=f"(0, {10**18})"), "pad is 10+, it has to be at most"),
+    "filters": (lambda: convolution(num_filter="9" * 5000), "num_filter=9{60} cannot be under"),
+    "nested": (lambda: convolution(kernel="(" * 100_000), r"kernel=\({60} cannot be understood"),
+    "windows": (
+        lambda: chain(1, "Pooling", kernel="(999999, 999999)", pad="(999998, 999998)"),
+        r"Pooling 'n0': its result for a face has the shape \[1, 1000110, 1000110\]",
+    ),
+    "doubled": (
+        lambda: chain(15, "Concat", 2, dim="2"),
+        r"Concat 'n11': its result for a face has",
+    ),
+    "chain": (lambda: chain(25_000, "relu"), "the symbol has 25,002 nodes, at most 20,000 are"),
+    "arrays": (lambda: arrays(10**5), "the .params file has 100,000 arrays, at most 20,000 are"),
+    "symbol": (lambda: (b"[" * (9 << 20), b""), "the symbol file has 9,437,184 bytes, at most"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BOMBS.values(), ids=BOMBS)
+def test_bomb(tmp_path: Path, make: Callable[[], Checkpoint], message: str) -> None:
+    """It is refused before what it asks for is taken, and the store holds nothing."""
+    expect_refusal(tmp_path, make(), message)
+
+
+def expect_refusal(tmp_path: Path, given: Checkpoint, message: str) -> None:
+    """Expect an import to be refused, and the store to hold nothing after it."""
+    for name, data in zip(("m-symbol.json", "m-0000.params"), given, strict=True):
+        (tmp_path / name).write_bytes(data)
+    store = Store(tmp_path / "store")
+    with pytest.raises(ModelError, match=message):
+        importing.import_weights(
+            store, manifest.load(MOBILE), [str(tmp_path)], allow_unverified=True, put=ir.put_to_use
+        )
+    assert not list(store.root.rglob("*"))
+
+
+def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stays below those bounds, and needs too much when it runs, ends at the limit."""
+    monkeypatch.setattr(making, "BASE_BYTES", 1 << 29)
+    nodes = (
+        Node("null", "data"),
+        Node("null", "w"),
+        Node("Convolution", "c", (0, 1), CONVOLUTION | {"pad": "(3200, 3200)"}),
+        Node("Pooling", "p", (2,), {"global_pool": "True", "pool_type": "max"}),
+        Node("null", "v"),
+        Node("FullyConnected", "fc1", (3, 4), {"num_hidden": "128", "no_bias": "True"}),
+    )
+    arrays = WEIGHTS | {"arg:v": np.ones((128, 3), np.float32)}
+    given = symbol.dump(Symbol(nodes, (5,))), params.dump(arrays)
+    expect_refusal(tmp_path, given, rf"{MOBILE}: converting it .* 512 MiB of memory")

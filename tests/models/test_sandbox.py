@@ -1,0 +1,46 @@
+"""A function in a process of its own, with limits."""
+
+import dataclasses
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from face_embedding_models import sandbox
+from face_embedding_models.errors import ConversionError
+from face_embedding_models.sandbox import Limits
+
+pytestmark = pytest.mark.slow
+LIMITS = Limits(memory_bytes=1 << 30, processor_s=20, wall_s=60, file_bytes=1 << 20)
+
+
+def test_function(tmp_path: Path) -> None:
+    """It does what it does in any process."""
+    (tmp_path / "a").write_text("text")
+    sandbox.run(shutil.copyfile, LIMITS, "x", src=str(tmp_path / "a"), dst=str(tmp_path / "b"))
+    assert (tmp_path / "b").read_text() == "text"
+
+
+def test_file_size(tmp_path: Path) -> None:
+    """It cannot write a file beyond the limit."""
+    (tmp_path / "a").write_bytes(bytes(2 << 20))
+    with pytest.raises(ConversionError, match=r"x: the file cannot be converted: .*File too large"):
+        sandbox.run(shutil.copyfile, LIMITS, "x", src=str(tmp_path / "a"), dst=str(tmp_path / "b"))
+    assert (tmp_path / "b").stat().st_size <= LIMITS.file_bytes
+
+
+ENDS: dict[str, tuple[Callable[..., None], str]] = {
+    "waits": (signal.pause, "x: converting it took more than 1 s; is the file damaged"),
+    "aborts": (os.abort, "x: converting it ended with SIGABRT, at a limit of 1024 MiB of memory"),
+}
+
+
+@pytest.mark.parametrize(("function", "message"), ENDS.values(), ids=ENDS)
+def test_end(function: Callable[..., None], message: str) -> None:
+    """What waits for ever, or ends the process, is an error that says so."""
+    limits = dataclasses.replace(LIMITS, wall_s=1) if function is signal.pause else LIMITS
+    with pytest.raises(ConversionError, match=message):
+        sandbox.run(function, limits, "x")
