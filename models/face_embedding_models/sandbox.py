@@ -21,6 +21,8 @@ from face_embedding_models.errors import ConversionError, ModelError
 
 _REFUSED, _OUT_OF_MEMORY = 3, 4
 _MOST_CHARACTERS = 2000
+# As C++ and OpenVINO say it.
+_NO_MEMORY = ("bad_alloc", "Failed to allocate")
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def main() -> int:
         function = getattr(importlib.import_module(task["module"]), task["function"])
         function(**task["given"])
     except Exception as error:
-        if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+        if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
             return _OUT_OF_MEMORY
         kind = type(error) if isinstance(error, ModelError) else ConversionError
         with told:
