@@ -279,7 +279,7 @@ def test_failed_preparation(store: Store, hosts: Hosts) -> None:
     before, data = tree(store), archive_of(params=WRONG)
 
     def put(*weights: Any) -> StoredModel:
-        def fail(_: StoredModel) -> None:
+        def fail(_: StoredModel, __: Path) -> None:
             raise FetchError("no")
 
         return Store.add(*weights, fail)

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from face_embedding_models import manifest
+from face_embedding_models import manifest, regular_files
 from face_embedding_models.errors import ManifestError
 from face_embedding_models.installing import importing
 from face_embedding_models.installing.fetching import Timeouts
@@ -217,7 +217,7 @@ def _known(options: argparse.Namespace, store: Store) -> AnyManifest:
             return store.get(name).manifest
         return manifest.load_any(name)
     try:
-        known = manifest.parse(own.read_text("utf-8"))
+        known = manifest.parse(regular_files.read(own).decode())
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"the manifest {own} cannot be read: {error}") from error
     except ManifestError as error:
