@@ -209,6 +209,15 @@ def test_too_large(expect_refusal: Refuse, tmp_path: Path) -> None:
     expect_refusal("DIR/model.onnx has more than 1,073,741,824 bytes")
 
 
+def test_chain(expect_refusal: Refuse) -> None:
+    """A network of very many operators is refused by their number."""
+    nodes = [f"r{i} = Relu({f'r{i - 1}' if i else 'pooled'})" for i in range(7000)]
+    model = last(*nodes, "row = Flatten(r6999)")
+    count = len(model.graph.node)
+    message = f"mine: the network has {count:,} operators, at most 6,000 are read"
+    expect_refusal(message, model.SerializeToString())
+
+
 def test_memory_at_inference(take: Take, tmp_path: Path) -> None:
     """A network that needs too much memory only once it runs is refused before it does."""
     model = last(

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
+from face_embedding_models import bounds
 from face_embedding_models.errors import ConversionError
 from face_embedding_models.manifest import Input, Output
 
@@ -34,6 +35,10 @@ def read(path: Path) -> onnx.GraphProto:
         raise ConversionError("the file is no ONNX, or a damaged one") from error
     if not model.graph.node:
         raise ConversionError("the file is no ONNX: it holds no graph with operators")
+    if (count := len(model.graph.node)) > bounds.MAX_NODES:
+        raise ConversionError(
+            f"the network has {count:,} operators, at most {bounds.MAX_NODES:,} are read"
+        )
     _check_opset(model)
     _refuse_external_data(model)
     _check_edges(model.graph)

@@ -83,7 +83,7 @@ def make_here(weights: str, known: str, folder: str) -> None:
     try:
         ov.save_model(network, target / IR_MODEL_FILE, compress_to_fp16=False)
     except RuntimeError as error:
-        raise StoreError(f"OpenVINO cannot write the IR to {folder}: {error}") from error
+        raise StoreError(f"OpenVINO cannot write the IR, is the disk full? {error}") from error
     golden = _golden_of(_written(target), described)
     try:
         np.save(target / GOLDEN_FILE, golden)
