@@ -16,7 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from face_embedding_models import store, toml
 from face_embedding_server.errors import OperatorError
-from face_embedding_server.limits import DEFAULT_MAX_ENCODED_BYTES, DEFAULT_MAX_IMAGE_PIXELS
+from face_embedding_server.limits import (
+    DEFAULT_MAX_ENCODED_BYTES,
+    DEFAULT_MAX_IMAGE_PIXELS,
+    MAX_FACES_PER_REQUEST,
+)
 
 ENVIRONMENT_PREFIX = "FACE_EMBEDDING_"
 CONFIG_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
@@ -135,7 +139,7 @@ class Settings(BaseModel):
         None, description="the operating points, a file made by 'calibrate'"
     )
     max_faces_per_request: int = Field(
-        64, ge=1, le=_MANY, description="the most faces in one Embed"
+        64, ge=1, le=MAX_FACES_PER_REQUEST, description="the most faces in one Embed"
     )
     max_message_bytes: int = Field(
         16 * _MIB,

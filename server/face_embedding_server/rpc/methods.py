@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from face_embedding_server.errors import Reason, Refusal
+from face_embedding_server.rpc import wire
 from face_embedding_server.security.access import Permission
 
 OPEN: frozenset[Permission] = frozenset()
@@ -120,8 +121,9 @@ def parse(kind: type[Message], data: bytes) -> Any:
     """Return a message from bytes.
 
     Raises:
-        Refusal: if they are none of that kind.
+        Refusal: if they are none of that kind, or have too many parts.
     """
+    wire.check(kind, data)
     try:
         return kind.FromString(data)
     except DecodeError as error:
