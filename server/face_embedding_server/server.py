@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import grpc
-from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_reflection.v1alpha import reflection
 
 from face_embedding_server.errors import OperatorError
@@ -16,7 +15,7 @@ from face_embedding_server.inference import threads
 from face_embedding_server.inference.model import ServedModel
 from face_embedding_server.inference.registry import Registry
 from face_embedding_server.inference.workers import Workers
-from face_embedding_server.rpc import face_embedding, health
+from face_embedding_server.rpc import channelz, face_embedding, health
 from face_embedding_server.rpc.admission import Admission
 from face_embedding_server.rpc.face_embedding import FaceEmbeddingService
 from face_embedding_server.rpc.handlers import Handlers
@@ -34,7 +33,6 @@ from face_embedding_server.telemetry.metrics import Metrics, MetricsServer
 from face_embedding_server.telemetry.tracing import CallTracer
 from face_embedding_server.watchdog import Watchdog
 
-_CHANNELZ_NAME = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
 # The methods of the project's own services, by the service's full name.
 SERVICES = {
     face_embedding.NAME: face_embedding.METHODS,
@@ -123,8 +121,8 @@ class Server:
         self._server.add_generic_rpc_handlers((self._health.handler(),))
         names = [face_embedding.NAME, open_inference.NAME, health.NAME]
         if settings.channelz:
-            channelz.add_channelz_servicer(self._server)
-            names.append(_CHANNELZ_NAME)
+            channelz.add_to(self._server)
+            names.append(channelz.NAME)
         if settings.reflection:
             reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
         self.port = self._bind(self._server, settings.address, self._credentials())

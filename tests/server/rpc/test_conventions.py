@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 import trustme
+from google.protobuf.message import Message
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -28,6 +29,7 @@ SERVICES = ("face_embedding.v1.FaceEmbeddingService", "inference.GRPCInferenceSe
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 CHANNELZ = "grpc.channelz.v1.Channelz"
+NO_ID = 1 << 62
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -187,6 +189,27 @@ def test_channelz(inspector: grpc.Channel) -> None:
     for _ in range(3):
         model_info(inspector)
     assert calls() >= before + 3
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("GetServer", channelz_pb2.GetServerRequest(server_id=NO_ID)),
+        ("GetServerSockets", channelz_pb2.GetServerSocketsRequest(server_id=NO_ID)),
+        ("GetChannel", channelz_pb2.GetChannelRequest(channel_id=NO_ID)),
+        ("GetSubchannel", channelz_pb2.GetSubchannelRequest(subchannel_id=NO_ID)),
+        ("GetSocket", channelz_pb2.GetSocketRequest(socket_id=NO_ID)),
+    ],
+)
+def test_unknown_channelz_ids(
+    inspector: grpc.Channel, method: str, message: Message, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An id that channelz does not know is not found, which is no fault to be logged."""
+    call = getattr(channelz_pb2_grpc.ChannelzStub(inspector), method)
+    with pytest.raises(grpc.RpcError) as caught:
+        call(message, timeout=TIMEOUT_S)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def pings(running: RunningServer, *, answer: bool) -> Iterator[None]:
