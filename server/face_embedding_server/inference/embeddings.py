@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from face_embedding_models.texts import clipped
 from face_embedding_server.errors import Reason, Refusal
 
 Vector = NDArray[np.float32]
@@ -31,7 +32,7 @@ class EmbeddingSpace:
         if space != self.id:
             raise Refusal(
                 Reason.EMBEDDING_SPACE,
-                f"the embedding is of the space '{space}', this server's is '{self.id}'; "
+                f"the embedding is of the space '{clipped(space)}', this server's is '{self.id}'; "
                 f"embeddings of different spaces cannot be compared, embed the face again",
                 "space",
             )

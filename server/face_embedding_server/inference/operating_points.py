@@ -10,6 +10,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+from face_embedding_models.texts import clipped
 from face_embedding_server.errors import OperatorError, Reason, Refusal
 
 
@@ -93,7 +94,7 @@ def unknown_operating_point(name: str, hint: str) -> Refusal:
     """Return the refusal of an operating point that is not there."""
     return Refusal(
         Reason.OPERATING_POINT_UNKNOWN,
-        f"there is no operating point '{name}'; {hint}",
+        f"there is no operating point '{clipped(name)}'; {hint}",
         "operating_point",
     )
 

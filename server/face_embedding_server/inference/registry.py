@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from face_embedding_models.errors import ModelError
 from face_embedding_models.store import Store
 from face_embedding_models.store.stored import StoredModel
+from face_embedding_models.texts import clipped
 from face_embedding_server.errors import OperatorError, Reason, Refusal
 from face_embedding_server.faces import detectors
 from face_embedding_server.faces.detectors import Detector
@@ -118,7 +119,7 @@ class Registry:
         if version not in ("", hosted.model.version):
             raise Refusal(
                 Reason.MODEL_VERSION,
-                f"{name} is served at version {hosted.model.version}, not {version}",
+                f"{name} is served at version {hosted.model.version}, not {clipped(version)}",
                 "model_version",
             )
         return hosted.model
@@ -201,6 +202,6 @@ class Registry:
         served = ", ".join(f"'{each}'" for each in self.names() or self._named)
         return Refusal(
             Reason.MODEL_UNKNOWN,
-            f"this server serves {served}, not '{name}'",
+            f"this server serves {served}, not '{clipped(name)}'",
             field,
         )

@@ -35,6 +35,7 @@ from pydantic import (
 )
 
 from face_embedding_models import toml
+from face_embedding_models.texts import clipped
 from face_embedding_server.errors import OperatorError, Reason, Refusal
 from face_embedding_server.security.watched import Watched
 
@@ -171,7 +172,8 @@ def _recognise(callers: Mapping[str, Caller], context: grpc.ServicerContext) -> 
     if names:
         raise Refusal(
             Reason.CREDENTIALS_UNKNOWN,
-            f"no caller is known by the client certificate's names: {', '.join(sorted(names))}",
+            f"no caller is known by the client certificate's names: "
+            f"{clipped(', '.join(sorted(names)))}",
         )
     raise Refusal(
         Reason.CREDENTIALS_MISSING,

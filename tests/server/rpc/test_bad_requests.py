@@ -320,14 +320,6 @@ def test_malformed_item(channel: grpc.Channel) -> None:
     assert results["good"].HasField("embedding")
 
 
-def test_long_caller_text(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
-    """A very long name in the request does not destroy the error about it."""
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.Embed(embed(raw(), model="×" * 10_000), timeout=10)
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-    assert len(caught.value.details()) == 500
-
-
 JPEG_BODY = JPEG[2:]
 PNG = encode(FACE)
 ICC = struct.pack(">I4s", 0, b"iCCP") + bytes(4)

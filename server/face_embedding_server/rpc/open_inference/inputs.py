@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding_models.manifest import ChannelOrder
+from face_embedding_models.texts import clipped
 from face_embedding_server.errors import Reason, Refusal
 from face_embedding_server.faces.face import (
     Aligned,
@@ -138,11 +139,13 @@ def wanted_outputs(request: oip.ModelInferRequest) -> Sequence[str]:
     for index, output in enumerate(request.outputs):
         if output.name not in OUTPUTS:
             raise refusal(
-                f"'{output.name}' is no output; these are: {', '.join(OUTPUTS)}",
+                f"'{clipped(output.name)}' is no output; these are: {', '.join(OUTPUTS)}",
                 f"outputs[{index}].name",
             )
         for name in output.parameters:
-            raise refusal(f"an output has no parameter '{name}'", f"outputs[{index}].parameters")
+            raise refusal(
+                f"an output has no parameter '{clipped(name)}'", f"outputs[{index}].parameters"
+            )
     names = [output.name for output in request.outputs]
     if len(set(names)) < len(names):
         raise refusal("an output is asked for twice", "outputs")
@@ -157,15 +160,16 @@ def _input_of(request: oip.ModelInferRequest, size: ImageSize) -> Input:
     wanted = known.get(tensor.name)
     if wanted is None:
         raise refusal(
-            f"'{tensor.name}' is no input; these are: {', '.join(known)}", "inputs[0].name"
+            f"'{clipped(tensor.name)}' is no input; these are: {', '.join(known)}", "inputs[0].name"
         )
     if tensor.datatype != wanted.datatype:
         raise refusal(
-            f"'{wanted.name}' is {wanted.datatype}, not {tensor.datatype}", "inputs[0].datatype"
+            f"'{wanted.name}' is {wanted.datatype}, not {clipped(tensor.datatype)}",
+            "inputs[0].datatype",
         )
     for name in tensor.parameters:
         if name not in _IGNORED_INPUT_PARAMETERS:
-            raise refusal(f"an input has no parameter '{name}'", "inputs[0].parameters")
+            raise refusal(f"an input has no parameter '{clipped(name)}'", "inputs[0].parameters")
     return wanted
 
 
@@ -176,7 +180,7 @@ def _count(shape: Sequence[int], wanted: Input, max_faces: int) -> int:
     if face_shape != wanted.face_shape and not (wanted.datatype == "BYTES" and face_shape == (1,)):
         expected = ", ".join(map(str, ("n", *wanted.face_shape)))
         raise refusal(
-            f"the shape of '{wanted.name}' is [{expected}], not {list(shape)}", "inputs[0].shape"
+            f"the shape of '{wanted.name}' is [{expected}], not {clipped(shape)}", "inputs[0].shape"
         )
     if count < 1:
         raise Refusal(Reason.NO_FACES, "the request holds no face", "inputs[0].shape")
@@ -194,7 +198,7 @@ def _choice(request: oip.ModelInferRequest, wanted: Input) -> str:
     for name in request.parameters:
         if name != wanted.parameter and name not in _IGNORED_PARAMETERS:
             raise refusal(
-                f"'{wanted.name}' has no parameter '{name}'; it has '{wanted.parameter}'",
+                f"'{wanted.name}' has no parameter '{clipped(name)}'; it has '{wanted.parameter}'",
                 "parameters",
             )
     if wanted.parameter not in request.parameters:
@@ -203,7 +207,7 @@ def _choice(request: oip.ModelInferRequest, wanted: Input) -> str:
     if choice not in wanted.choices:
         raise refusal(
             f"'{wanted.parameter}' is one of the strings {', '.join(wanted.choices)}, not "
-            f"'{choice}'",
+            f"'{clipped(choice)}'",
             "parameters",
         )
     return choice

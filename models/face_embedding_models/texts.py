@@ -1,0 +1,15 @@
+"""What others wrote, as errors show it."""
+
+from collections.abc import Sequence
+
+_SHOWN = 60
+
+
+def clipped(given: str | Sequence[int]) -> str:
+    """Return a text, or a list of whole numbers, cut to what a message has room for.
+
+    Nothing is made of more than is shown, however long it is.
+    """
+    # So many numbers are more characters than that.
+    text = given[: _SHOWN + 1] if isinstance(given, str) else str(list(given[:_SHOWN]))
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
