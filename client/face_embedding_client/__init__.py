@@ -13,13 +13,16 @@
 
 from face_embedding_client._aio import AsyncFaceEmbeddingClient
 from face_embedding_client._errors import (
+    ConnectionLostError,
     DeadlineExceededError,
     FaceEmbeddingError,
     IncompleteStreamError,
     InvalidRequestError,
     NotPermittedError,
+    OverloadedError,
     ServerError,
     ServerUnavailableError,
+    SuspectRequestError,
     UnknownModelError,
 )
 from face_embedding_client._sync import FaceEmbeddingClient
@@ -45,6 +48,7 @@ __all__ = [
     "AsyncFaceEmbeddingClient",
     "Box",
     "Comparison",
+    "ConnectionLostError",
     "DeadlineExceededError",
     "Detection",
     "Detections",
@@ -60,11 +64,13 @@ __all__ = [
     "ModelInfo",
     "NotPermittedError",
     "OperatingPoint",
+    "OverloadedError",
     "Photograph",
     "PreparedFace",
     "RawFace",
     "ServerError",
     "ServerUnavailableError",
+    "SuspectRequestError",
     "Tls",
     "UnknownModelError",
 ]

@@ -1,7 +1,8 @@
 """The client for asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 
@@ -16,13 +17,10 @@ from face_embedding_client._channel import (
     Connection,
     unary_methods,
 )
-from face_embedding_client._errors import FaceEmbeddingError
-from face_embedding_client._operations import (
-    Operation,
-    Operations,
-    StreamProgress,
-    StreamRequests,
-)
+from face_embedding_client._errors import FaceEmbeddingError, ServerUnavailableError
+from face_embedding_client._operations import Call, Operation, Operations, Outcome, Wait
+from face_embedding_client._repeating import Rule
+from face_embedding_client._streaming import Items
 from face_embedding_client._types import (
     Comparison,
     Detections,
@@ -55,15 +53,15 @@ class AsyncFaceEmbeddingClient:
         round_robin: bool = False,
         retries: int = DEFAULT_RETRIES,
     ) -> None:
+        self._rule = Rule(timeout_s, retries)
         self._connection = Connection(
-            address, tls, token, allow_plaintext_token, round_robin, retries
+            address, tls, token, allow_plaintext_token, round_robin, repeating=retries > 0
         )
-        self._timeout_s = timeout_s
         self._channel = self._connection.aio_channel(balanced=True)
         self._any_channel = self._connection.aio_channel(balanced=False)
         self._stub = pb_grpc.FaceEmbeddingServiceStub(self._channel)
         self._methods = unary_methods(self._stub, self._channel, self._any_channel)
-        self._operations = Operations(model, balanced=round_robin)
+        self._operations = Operations(model, self._rule, balanced=round_robin)
 
     async def embed(self, face: Face, *, raw: bool = False) -> Embedding:
         """See `FaceEmbeddingClient.embed`."""
@@ -82,25 +80,53 @@ class AsyncFaceEmbeddingClient:
         raw: bool = False,
     ) -> AsyncIterator[tuple[str, Embedding | FaceEmbeddingError]]:
         """See `FaceEmbeddingClient.embed_stream`; the faces may come asynchronously."""
-        progress = StreamProgress(self._timeout_s)
+        options = self._operations.options(raw)
         info = await self._run(self._operations.known_info())
-        made = StreamRequests(self._operations.options(raw), info, progress)
-
-        call = self._stub.EmbedStream(_requests(made, faces), metadata=self._connection.metadata)
+        items = Items(options, info, self._rule, self._connection.address)
+        changed = _Changed()
+        taking = asyncio.ensure_future(_take(items, changed, faces))
         try:
-            while (response := await self._next(call, progress)) is not None:
-                yield _answers.stream_item(response)
-                for item in made.take_refused():
-                    yield item
+            while True:
+                await changed.until(lambda: items.worth_opening)
+                done = items.done
+                for refused in items.take_refused():
+                    yield refused
+                if done:
+                    break
+                if not items.idle:
+                    async with contextlib.aclosing(self._one_stream(items, changed)) as answers:
+                        async for answer in answers:
+                            yield answer
+        finally:
+            taking.cancel()
+        if items.failure:
+            raise items.failure
+
+    async def _one_stream(
+        self, items: Items, changed: "_Changed"
+    ) -> AsyncGenerator[tuple[str, Outcome], None]:
+        """Send items by one stream; yield their answers, and those to what was lost with it."""
+        failure: FaceEmbeddingError | None = None
+        call = self._stub.EmbedStream(_requests(items, changed), metadata=self._connection.metadata)
+        try:
+            while (response := await self._next(call, items)) is not None:
+                item = items.received(response.id)
+                changed.notify()
+                item_id, outcome = _answers.stream_item(response)
+                if item and isinstance(outcome, ServerUnavailableError):
+                    outcome = await self._run(self._operations.embed_item(item, outcome))
+                yield item_id, outcome
+                for refused in items.take_refused():
+                    yield refused
         except grpc.RpcError as error:
-            raise self._connection.error(error) from error
+            failure = self._connection.error(error)
         finally:
             call.cancel()
-        for item in made.take_refused():
-            yield item
-        if made.failure:
-            raise made.failure
-        progress.check_complete(self._connection.address)
+        suspects, wait_s = items.end(failure)
+        changed.notify()
+        await asyncio.sleep(wait_s)
+        for item, lost in suspects:
+            yield item.id, await self._run(self._operations.embed_item(item, lost))
 
     async def embed_faces(self, image: bytes | RawFace, *, raw: bool = False) -> list[Embedding]:
         """See `FaceEmbeddingClient.embed_faces`."""
@@ -146,56 +172,93 @@ class AsyncFaceEmbeddingClient:
     ) -> None:
         await self.close()
 
-    async def _next(self, call: _Stream, progress: StreamProgress) -> pb.EmbedStreamResponse | None:
+    async def _next(self, call: _Stream, items: Items) -> pb.EmbedStreamResponse | None:
         """Return the next answer of a stream, or None at its end."""
-        progress.asking()
+        items.asking()
         reading = asyncio.ensure_future(call.read())
         while not reading.done():
-            if progress.remaining_s <= 0:
-                raise progress.error(self._connection.address)
-            await asyncio.wait([reading], timeout=progress.remaining_s)
+            if items.remaining_s <= 0:
+                raise items.late()
+            await asyncio.wait([reading], timeout=items.remaining_s)
         response = reading.result()
         if not isinstance(response, pb.EmbedStreamResponse):
             return None
-        progress.received()
         return response
 
     async def _run(self, operation: Operation[T]) -> T:
         try:
-            call = next(operation)
+            step = next(operation)
             while True:
                 try:
-                    response = await self.call(call.method, call.request)
+                    response = await self._perform(step)
                 except FaceEmbeddingError as error:
-                    call = operation.throw(error)
+                    step = operation.throw(error)
                 else:
-                    call = operation.send(response)
+                    step = operation.send(response)
         except StopIteration as end:
             result: T = end.value
             return result
 
-    async def call(self, method: str, request: Any) -> Any:
-        """Make one unary call of the contract."""
+    async def _perform(self, step: Call | Wait) -> Any:
+        if isinstance(step, Wait):
+            await asyncio.sleep(step.seconds)
+            return None
         try:
-            return await self._methods[method](
-                request, timeout=self._timeout_s, metadata=self._connection.metadata
+            return await self._methods[step.method](
+                step.request, timeout=step.timeout_s, metadata=self._connection.metadata
             )
         except grpc.RpcError as error:
             raise self._connection.error(error) from error
 
+    async def call(self, method: str, request: Any) -> Any:
+        """Make one unary call of the contract."""
+        return await self._run(self._operations.call(method, request))
 
-async def _requests(
-    made: StreamRequests, faces: Iterable[tuple[str, Face]] | AsyncIterable[tuple[str, Face]]
-) -> AsyncIterator[pb.EmbedStreamRequest]:
+
+class _Changed:
+    """Lets tasks of one loop wait until what they share has changed."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def notify(self) -> None:
+        """Let all that wait look again."""
+        self._event.set()
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        while not reached():
+            self._event.clear()
+            await self._event.wait()
+
+
+async def _take(
+    items: Items,
+    changed: _Changed,
+    faces: Iterable[tuple[str, Face]] | AsyncIterable[tuple[str, Face]],
+) -> None:
+    """Take a caller's faces as there is room for them; whatever becomes of a stream meanwhile."""
     try:
         async for item_id, face in _asynchronous(faces):
-            if request := made.make(item_id, face):
-                yield request
-    except (GeneratorExit, asyncio.CancelledError):
-        raise
+            items.take(item_id, items.make(item_id, face))
+            changed.notify()
+            await changed.until(lambda: items.has_room)
     except BaseException as error:
-        # The requests end here; what was sent is still answered.
-        made.failure = error
+        # The items end here; what was taken is still answered.
+        items.failure = error
+    items.all_taken = True
+    changed.notify()
+
+
+async def _requests(items: Items, changed: _Changed) -> AsyncIterator[pb.EmbedStreamRequest]:
+    """Yield what a stream sends, until there is nothing more or it is over."""
+    stream = items.opened
+    while True:
+        await changed.until(lambda: items.may_send(stream))
+        request = items.send(stream)
+        if request is None:
+            return
+        yield request
 
 
 async def _asynchronous(

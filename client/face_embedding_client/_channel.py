@@ -17,8 +17,6 @@ from face_embedding_client._types import Tls
 
 DEFAULT_TIMEOUT_S = 30.0
 DEFAULT_RETRIES = 3
-# gRPC makes at most five attempts, whatever a policy says.
-MAX_RETRIES = 4
 # A server that says nothing for so long while a call waits is pinged, and given up if it does not
 # answer: it, or what is between, may have gone without a word.
 _KEEPALIVE_S = 30
@@ -26,13 +24,6 @@ _KEEPALIVE_TIMEOUT_S = 10
 _MS = 1000
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["FaceEmbeddingService"].full_name
-_RETRY_POLICY = {
-    "initialBackoff": "0.05s",
-    "maxBackoff": "1s",
-    "backoffMultiplier": 2,
-    # The server did nothing with the call, or could not be reached.
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
 _TOKEN = re.compile(r"[!-~]+")
 # What gRPC says of a connection that fails, and what to do about it.
 _OTHER_NAME = "the server's certificate is for another name: give that as the server name"
@@ -61,7 +52,7 @@ class Connection:
         token: sent with every call; empty sends none.
         allow_plaintext_token: send the token without TLS as well.
         round_robin: spread calls over all addresses of the name whose health is SERVING.
-        retries: how often a call is repeated that failed with UNAVAILABLE, from 0 to 4.
+        repeating: let gRPC repeat what never left. Anything else it does not repeat.
 
     Raises:
         ValueError: if these do not go together.
@@ -72,11 +63,9 @@ class Connection:
     token: str = ""
     allow_plaintext_token: bool = False
     round_robin: bool = False
-    retries: int = DEFAULT_RETRIES
+    repeating: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.retries <= MAX_RETRIES:
-            raise ValueError(f"retries are 0 to {MAX_RETRIES}, not {self.retries}")
         if not self.token:
             return
         if not _TOKEN.fullmatch(self.token):
@@ -128,7 +117,7 @@ class Connection:
             # A call whose requests are not held back cannot be repeated; by default only 256 KiB
             # are, less than most photographs have.
             ("grpc.per_rpc_retry_buffer_size", limit),
-            ("grpc.enable_retries", int(self.retries > 0)),
+            ("grpc.enable_retries", int(self.repeating)),
             ("grpc.keepalive_time_ms", _KEEPALIVE_S * _MS),
             ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_S * _MS),
             # The one before alone leaves the time that a ping has to be answered in at a minute.
@@ -144,13 +133,6 @@ class Connection:
 
     def _service_config(self, balanced: bool) -> dict[str, Any]:
         config: dict[str, Any] = {}
-        if self.retries:
-            # All methods, as embedding a face twice changes nothing. gRPC repeats EmbedStream only
-            # until its first response: it holds back the requests that it took from the caller's
-            # iterator, which is asked for each item once, and nobody is answered twice. A later
-            # end is the caller's affair, who alone knows whether the unanswered items are at hand.
-            policy = {"maxAttempts": self.retries + 1, **_RETRY_POLICY}
-            config["methodConfig"] = [{"name": [{"service": _SERVICE}], "retryPolicy": policy}]
         if balanced and self.round_robin:
             config["loadBalancingConfig"] = [{"round_robin": {}}]
             config["healthCheckConfig"] = {"serviceName": _SERVICE}

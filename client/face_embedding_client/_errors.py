@@ -5,13 +5,17 @@ FaceEmbeddingError
 ├── UnknownModelError          the server does not serve the named model
 ├── NotPermittedError          the server does not know the caller, or the caller may not do this
 ├── ServerUnavailableError     no server there, or it is loading or stopping: try again
+│   ├── OverloadedError        it has more to do than it can answer in time
+│   ├── ConnectionLostError    the connection was lost before the answer
 │   └── IncompleteStreamError  a stream ended without an answer to everything
+├── SuspectRequestError        the connection was lost twice before the answer to the same request
 ├── DeadlineExceededError      no answer in time
 └── ServerError                the server failed
 """
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -20,6 +24,19 @@ from google.rpc import error_details_pb2, status_pb2
 _STATUS_DETAILS_KEY = "grpc-status-details-bin"
 # The name that the server gives to a call in its trailers and in its log.
 _REQUEST_ID_KEY = "x-request-id"
+# How long a server asks a caller to wait, in milliseconds; what is no number forbids to try again.
+_PUSHBACK_KEY = "grpc-retry-pushback-ms"
+_MS = 1000
+# How gRPC's own words begin about a call that never left, since no connection or no address was
+# there for it; of some names there are two, as versions differ. With whatever else, which may be a
+# proxy's words, the request may have been on its way.
+_NEVER_SENT = (
+    "failed to connect to all addresses",
+    "connections to all backends failing",
+    "errors resolving ",
+    "DNS resolution failed",
+    "empty address list",
+)
 
 
 class FaceEmbeddingError(Exception):
@@ -33,6 +50,8 @@ class FaceEmbeddingError(Exception):
         code: the gRPC status code.
         request_id: what the server's operator finds the call by in its log; empty where the call
             did not reach a server, and for one face of several.
+        retry_after_s: seconds that the server asks to wait before the request is sent again; 0 if
+            it does not ask, infinite if it forbids it.
     """
 
     def __init__(
@@ -42,6 +61,7 @@ class FaceEmbeddingError(Exception):
         field: str,
         code: grpc.StatusCode,
         request_id: str = "",
+        retry_after_s: float = 0.0,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -49,6 +69,7 @@ class FaceEmbeddingError(Exception):
         self.field = field
         self.code = code
         self.request_id = request_id
+        self.retry_after_s = retry_after_s
 
 
 class InvalidRequestError(FaceEmbeddingError):
@@ -67,8 +88,23 @@ class ServerUnavailableError(FaceEmbeddingError):
     """There is no server at the address, or it is loading or stopping; try again later."""
 
 
+class OverloadedError(ServerUnavailableError):
+    """The server has more to do than it can answer in time, and did nothing; try again later."""
+
+
+class ConnectionLostError(ServerUnavailableError):
+    """The connection was lost while the server may have been at work on the request."""
+
+
 class IncompleteStreamError(ServerUnavailableError):
     """A stream ended well, and faces that were sent have no answer; send those again."""
+
+
+class SuspectRequestError(FaceEmbeddingError):
+    """The connection was lost twice before the answer, the second time with this request alone.
+
+    The request may be what ends the server: it is not sent again, and better not be.
+    """
 
 
 class DeadlineExceededError(FaceEmbeddingError):
@@ -92,33 +128,61 @@ _BY_CODE: dict[grpc.StatusCode, type[FaceEmbeddingError]] = {
 # Where the code alone would mislead: something else than the model is not found.
 _BY_REASON: dict[str, type[FaceEmbeddingError]] = {
     "OPERATING_POINT_UNKNOWN": InvalidRequestError,
+    # Without this reason the code says that a message is too large.
+    "OVERLOADED": OverloadedError,
 }
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def at_face(error: FaceEmbeddingError, index: int) -> FaceEmbeddingError:
     """Return the error of a face of one request with the face's index among all of the caller's."""
-    field, message = (
-        re.sub(r"faces\[\d+\]", f"faces[{index}]", text, count=1)
-        for text in (error.field, error.message)
-    )
-    return type(error)(message, error.reason, field, error.code, error.request_id)
+    return _renamed(error, lambda text: re.sub(r"faces\[\d+\]", f"faces[{index}]", text, count=1))
 
 
 def of_only_face(error: FaceEmbeddingError) -> FaceEmbeddingError:
     """Return the error of the only face of a request for a caller who gave no list of faces."""
-    field, message = (text.removeprefix("faces[0].") for text in (error.field, error.message))
-    return type(error)(message, error.reason, field, error.code, error.request_id)
+    return _renamed(error, lambda text: text.removeprefix("faces[0]."))
+
+
+def of_item(error: FaceEmbeddingError) -> FaceEmbeddingError:
+    """Return the error of the only face of a request for a caller who gave it to a stream."""
+    return _renamed(error, lambda text: text.replace("faces[0]", "face", 1))
+
+
+def _renamed(error: FaceEmbeddingError, rename: Callable[[str], str]) -> FaceEmbeddingError:
+    field, message = rename(error.field), rename(error.message)
+    code, request_id, again_s = error.code, error.request_id, error.retry_after_s
+    return type(error)(message, error.reason, field, code, request_id, again_s)
+
+
+def suspect(error: FaceEmbeddingError, field: str, what: str) -> SuspectRequestError:
+    """Return the error of a request that met a lost connection twice.
+
+    Args:
+        error: the second time.
+        field: the path of the request's field to blame, or empty.
+        what: the request in words.
+    """
+    return SuspectRequestError(
+        f"{what}: the connection was lost twice before its answer ({error.message}); it may be "
+        f"what ends the server, so it is not sent again",
+        "",
+        field,
+        error.code,
+    )
 
 
 def from_status(status: status_pb2.Status, request_id: str = "") -> FaceEmbeddingError:
     """Return the error that a status stands for."""
-    info = error_details_pb2.ErrorInfo()
+    info, again = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     for detail in status.details:
         detail.Unpack(info)
+        detail.Unpack(again)
     code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
-    kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, ServerError)
-    return kind(status.message, info.reason, info.metadata.get("field", ""), code, request_id)
+    kind = _BY_REASON.get(info.reason) or _kind(code, info.reason, status.message)
+    again_s = again.retry_delay.ToMilliseconds() / _MS
+    field = info.metadata.get("field", "")
+    return kind(status.message, info.reason, field, code, request_id, again_s)
 
 
 def from_rpc_error(
@@ -137,10 +201,28 @@ def from_rpc_error(
     trailers = {key: value for key, value in call.trailing_metadata() or ()}  # noqa: C416
     request_id, status = trailers.get(_REQUEST_ID_KEY), trailers.get(_STATUS_DETAILS_KEY)
     request_id = request_id if isinstance(request_id, str) else ""
+    pushback_s = _pushback_s(trailers)
     if isinstance(status, bytes):
-        return from_status(status_pb2.Status.FromString(status), request_id)
+        made = from_status(status_pb2.Status.FromString(status), request_id)
+        made.retry_after_s = max(made.retry_after_s, pushback_s)
+        return made
     code = call.code()
     details = call.details() or code.name
     advice = hint(details)
     message = f"{address}: {advice} ({details})" if advice else f"{address}: {details}"
-    return _BY_CODE.get(code, ServerError)(message, "", "", code, request_id)
+    return _kind(code, "", details)(message, "", "", code, request_id, pushback_s)
+
+
+def _kind(code: grpc.StatusCode, reason: str, details: str) -> type[FaceEmbeddingError]:
+    """Return the class of an error; an unexplained UNAVAILABLE counts as a lost connection."""
+    explained = reason or details.startswith(_NEVER_SENT)
+    if code is grpc.StatusCode.UNAVAILABLE and not explained:
+        return ConnectionLostError
+    return _BY_CODE.get(code, ServerError)
+
+
+def _pushback_s(trailers: Mapping[str, str | bytes]) -> float:
+    text = trailers.get(_PUSHBACK_KEY)
+    if text is None:
+        return 0.0
+    return int(text) / _MS if isinstance(text, str) and text.isdecimal() else math.inf

@@ -1,28 +1,26 @@
 """What the clients do, apart from how they wait.
 
 An operation is a generator: it yields calls, is sent their responses, and returns its result. A
-call that fails is raised where it was yielded. Each client runs operations in its own way, so the
-logic is here once.
+call that fails is raised where it was yielded. It also yields waits, before a call is made again.
+Each client runs operations in its own way, so the logic is here once.
 """
 
-import collections
-import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import grpc
 from grpc_health.v1 import health_pb2
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_client import _answers, _errors, _messages
 from face_embedding_client._errors import (
-    DeadlineExceededError,
+    ConnectionLostError,
     FaceEmbeddingError,
-    IncompleteStreamError,
+    OverloadedError,
     ServerUnavailableError,
 )
 from face_embedding_client._messages import Options
+from face_embedding_client._repeating import Attempts, Rule
 from face_embedding_client._types import (
     Comparison,
     Detections,
@@ -37,13 +35,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Call:
-    """A unary call: the method's name and the request."""
+    """A unary call: the method's name, the request, and the seconds until its deadline."""
 
     method: str
     request: Any
+    timeout_s: float
 
 
-Operation = Generator[Call, Any, T]
+@dataclass(frozen=True)
+class Wait:
+    """Seconds to let pass."""
+
+    seconds: float
+
+
+Operation = Generator[Call | Wait, Any, T]
 Outcome = Embedding | FaceEmbeddingError
 
 
@@ -52,11 +58,13 @@ class Operations:
 
     Args:
         model: the model's name, or empty.
+        rule: what is done about calls without an answer.
         balanced: calls reach only servers that are SERVING.
     """
 
-    def __init__(self, model: str, *, balanced: bool) -> None:
+    def __init__(self, model: str, rule: Rule, *, balanced: bool) -> None:
         self._model = model
+        self._rule = rule
         self._balanced = balanced
         self._info: ModelInfo | None = None
 
@@ -81,21 +89,104 @@ class Operations:
                 outcomes[index] = error
         fitting = [item for item in messages if item[0] not in outcomes]
         for batch in _messages.batches(fitting, info):
-            request = _messages.embed_request([face for _, face in batch], self.options(raw))
-            try:
-                response = yield Call("Embed", request)
-            except FaceEmbeddingError as error:
-                # The only face of a request fails the call instead of having a result.
-                if not error.field.startswith("faces[0]"):
-                    raise
-                outcomes[batch[0][0]] = _errors.at_face(error, batch[0][0])
-                continue
-            for (index, _), result in zip(batch, response.results, strict=True):
-                outcome = _answers.embedding_or_error(result, response.model_version)
-                if isinstance(outcome, FaceEmbeddingError):
-                    outcome = _errors.at_face(outcome, index)
-                outcomes[index] = outcome
+            outcomes.update((yield from self._embed_batch(batch, self.options(raw))))
         return [outcomes[index] for index, _ in messages]
+
+    def _embed_batch(
+        self, batch: list[tuple[int, pb.Face]], options: Options
+    ) -> Operation[dict[int, Outcome]]:
+        """Embed the numbered faces of one request; if its connection is lost, one by one."""
+        if len(batch) == 1:
+            ((index, face),) = batch
+            return {index: (yield from self._embed_one(index, face, options))}
+        attempts = Attempts(self._rule, "Embed", alone=False)
+        outcomes: list[Outcome]
+        try:
+            request = _messages.embed_request([face for _, face in batch], options)
+            response = yield from self._repeat("Embed", request, attempts)
+        except ConnectionLostError as error:
+            outcomes = [error] * len(batch)
+        else:
+            outcomes = [
+                _answers.embedding_or_error(result, response.model_version)
+                for result in response.results
+            ]
+        done: dict[int, Outcome] = {}
+        for (index, face), outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, ServerUnavailableError):
+                done[index] = yield from self._embed_one(
+                    index, face, options, attempts.of_part(f"faces[{index}]"), outcome
+                )
+            elif isinstance(outcome, FaceEmbeddingError):
+                done[index] = _errors.at_face(outcome, index)
+            else:
+                done[index] = outcome
+        return done
+
+    def _embed_one(
+        self,
+        index: int,
+        face: pb.Face,
+        options: Options,
+        attempts: Attempts | None = None,
+        after: FaceEmbeddingError | None = None,
+    ) -> Operation[Outcome]:
+        """Embed a face by a request of its own, perhaps after it failed with others."""
+        attempts = attempts or Attempts(self._rule, f"faces[{index}]", f"faces[{index}]")
+        request = _messages.embed_request([face], options)
+        try:
+            response = yield from self._repeat("Embed", request, attempts, after)
+        except FaceEmbeddingError as error:
+            # The only face of a request fails the call instead of having a result.
+            of_face = error.field.startswith("faces[")
+            if not of_face and not (after and isinstance(error, OverloadedError)):
+                raise
+            return _errors.at_face(error, index)
+        return _answers.embedding_or_error(response.results[0], response.model_version)
+
+    def embed_item(
+        self, item: pb.EmbedStreamRequest, after: FaceEmbeddingError
+    ) -> Operation[Outcome]:
+        """Embed an item of a stream by a call of its own, after it failed there.
+
+        Raises:
+            ServerUnavailableError: if no server is there for it, nor would be for the next one.
+        """
+        request = pb.EmbedRequest(
+            model=item.model, faces=[item.face], normalization=item.normalization
+        )
+        attempts = Attempts(self._rule, f"item {item.id!r}", "face")
+        try:
+            response = yield from self._repeat("Embed", request, attempts, after)
+        except FaceEmbeddingError as error:
+            of_server = isinstance(error, ServerUnavailableError)
+            if of_server and not isinstance(error, OverloadedError):
+                raise
+            return _errors.of_item(error)
+        return _answers.embedding_or_error(response.results[0], response.model_version)
+
+    def call(self, method: str, request: Any) -> Operation[Any]:
+        """Make a call, as often as the rule says."""
+        return (yield from self._repeat(method, request, Attempts(self._rule, method)))
+
+    def _repeat(
+        self,
+        method: str,
+        request: Any,
+        attempts: Attempts,
+        after: FaceEmbeddingError | None = None,
+    ) -> Operation[Any]:
+        """Make a call, as often as the rule says; `after` is how it failed before."""
+        while True:
+            if after is not None and (wait_s := attempts.wait_s(after)):
+                yield Wait(wait_s)
+            try:
+                response = yield Call(method, request, attempts.remaining_s)
+            except ServerUnavailableError as error:
+                after = error
+            else:
+                self._rule.budget.earn()
+                return response
 
     def embed_faces(self, image: bytes | RawFace, raw: bool) -> Operation[list[Embedding]]:
         """Embed all faces of one image."""
@@ -105,7 +196,7 @@ class Operations:
             raise error
         request = _messages.embed_request([message], self.options(raw))
         try:
-            response = yield Call("Embed", request)
+            response = yield from self.call("Embed", request)
         except FaceEmbeddingError as error:
             raise _errors.of_only_face(error) from error
         return _answers.embeddings(response.results[0], response.model_version)
@@ -116,7 +207,7 @@ class Operations:
         request = _messages.detect_request(image)
         if error := _messages.too_large(request, info):
             raise error
-        response = yield Call("Detect", request)
+        response = yield from self.call("Detect", request)
         return _answers.detections(response)
 
     def known_info(self) -> Operation[ModelInfo]:
@@ -132,12 +223,13 @@ class Operations:
     ) -> Operation[Comparison]:
         """Compare two faces."""
         request = _messages.compare_request(first, second, threshold, operating_point, self._model)
-        response = yield Call("Compare", request)
+        response = yield from self.call("Compare", request)
         return _answers.comparison(response)
 
     def model_info(self) -> Operation[ModelInfo]:
         """Describe the served model, and remember its limits."""
-        response = yield Call("GetModelInfo", pb.GetModelInfoRequest(model=self._model))
+        request = pb.GetModelInfoRequest(model=self._model)
+        response = yield from self.call("GetModelInfo", request)
         self._info = _answers.model_info(response)
         return self._info
 
@@ -145,99 +237,10 @@ class Operations:
         """Return whether health is SERVING, with a balanced client that of any server."""
         request = health_pb2.HealthCheckRequest()
         try:
-            response = yield Call("Check", request)
+            response = yield Call("Check", request, self._rule.timeout_s)
         except ServerUnavailableError:
             if not self._balanced:
                 raise
             # Either no server can be reached, or those that can do not serve: ask one of them.
-            response = yield Call("CheckAny", request)
+            response = yield Call("CheckAny", request, self._rule.timeout_s)
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-class StreamRequests:
-    """The requests of a stream, made of a caller's faces as they are taken.
-
-    What cannot be sent is kept aside: the faces that the server would not take, and in `failure`
-    what the caller's own iterable raised, which ends the requests.
-    """
-
-    def __init__(self, options: Options, info: ModelInfo, progress: "StreamProgress") -> None:
-        self._refused: collections.deque[tuple[str, FaceEmbeddingError]] = collections.deque()
-        self.failure: BaseException | None = None
-        self._options = options
-        self._info = info
-        self._progress = progress
-
-    def take_refused(self) -> Iterator[tuple[str, FaceEmbeddingError]]:
-        """Yield the faces that were refused since the last time."""
-        while self._refused:
-            yield self._refused.popleft()
-
-    def make(self, item_id: str, face: Face) -> pb.EmbedStreamRequest | None:
-        """Return the request for a face, or None if it is refused."""
-        message = _messages.face_message(face)
-        if error := _messages.too_large(message, self._info):
-            self._refused.append((item_id, error))
-            return None
-        request = _messages.stream_request(item_id, message, self._options)
-        self._progress.sent()
-        return request
-
-
-class StreamProgress:
-    """Tells a server that is late with its answer from a caller who takes their time."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._unanswered = 0
-        self._asked = False
-        self._since = 0.0
-
-    def sent(self) -> None:
-        """Note that the server has one more item to answer."""
-        if self._unanswered == 0:
-            self._since = time.monotonic()
-        self._unanswered += 1
-
-    def asking(self) -> None:
-        """Note that the caller waits for an answer from now on."""
-        self._since = time.monotonic()
-        self._asked = True
-
-    def received(self) -> None:
-        """Note an answer."""
-        self._asked = False
-        self._unanswered -= 1
-
-    def check_complete(self, address: str) -> None:
-        """Check that a stream that ended well has answered all that was sent.
-
-        Where a stream is repeated, gRPC can lose a request on the way, and says nothing of it.
-
-        Raises:
-            IncompleteStreamError: if it has not.
-        """
-        if self._unanswered:
-            raise IncompleteStreamError(
-                f"{address}: the stream ended with {self._unanswered} faces unanswered; send those "
-                f"again",
-                "",
-                "",
-                grpc.StatusCode.UNAVAILABLE,
-            )
-
-    @property
-    def remaining_s(self) -> float:
-        """Seconds until the server is late; not positive if it is."""
-        if self._unanswered == 0 or not self._asked:
-            return self._timeout_s
-        return self._since + self._timeout_s - time.monotonic()
-
-    def error(self, address: str) -> DeadlineExceededError:
-        """Return the error of a stream whose server is late."""
-        return DeadlineExceededError(
-            f"{address}: no answer in the stream for {self._timeout_s:g} s",
-            "",
-            "",
-            grpc.StatusCode.DEADLINE_EXCEEDED,
-        )

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
@@ -17,13 +18,10 @@ from face_embedding_client._channel import (
     Connection,
     unary_methods,
 )
-from face_embedding_client._errors import FaceEmbeddingError
-from face_embedding_client._operations import (
-    Operation,
-    Operations,
-    StreamProgress,
-    StreamRequests,
-)
+from face_embedding_client._errors import FaceEmbeddingError, ServerUnavailableError
+from face_embedding_client._operations import Call, Operation, Operations, Outcome, Wait
+from face_embedding_client._repeating import Rule
+from face_embedding_client._streaming import Items
 from face_embedding_client._types import (
     Comparison,
     Detections,
@@ -51,9 +49,10 @@ class FaceEmbeddingClient:
         allow_plaintext_token: send the token without TLS too, for a network that is trusted.
         round_robin: spread calls over all the servers that the address stands for and whose health
             is SERVING, instead of using one of them.
-        retries: how often, 0 to 4, a call is repeated that a server did not take (UNAVAILABLE),
-            after waiting 0.05 s at first and then twice as long each time; a stream, only until
-            its first answer.
+        retries: how often, 0 to 4, a call or a stream is repeated that a server did not take, after
+            waiting 0.05 s at first and then twice as long each time. With 0 nothing is repeated;
+            else what an overloaded server refused is sent again as its deadline and a budget
+            allow, and what was under way on a connection that was lost once more, alone.
 
     Every method raises a `FaceEmbeddingError` if the call fails.
 
@@ -74,15 +73,15 @@ class FaceEmbeddingClient:
         round_robin: bool = False,
         retries: int = DEFAULT_RETRIES,
     ) -> None:
+        self._rule = Rule(timeout_s, retries)
         self._connection = Connection(
-            address, tls, token, allow_plaintext_token, round_robin, retries
+            address, tls, token, allow_plaintext_token, round_robin, repeating=retries > 0
         )
-        self._timeout_s = timeout_s
         self._channel = self._connection.channel(balanced=True)
         self._any_channel = self._connection.channel(balanced=False)
         self._stub = pb_grpc.FaceEmbeddingServiceStub(self._channel)
         self._methods = unary_methods(self._stub, self._channel, self._any_channel)
-        self._operations = Operations(model, balanced=round_robin)
+        self._operations = Operations(model, self._rule, balanced=round_robin)
 
     def embed(self, face: Face, *, raw: bool = False) -> Embedding:
         """Embed one face.
@@ -113,29 +112,59 @@ class FaceEmbeddingClient:
         its embedding, or the error that there is instead, in the order in which they are done. If
         `faces` raises, that comes out after the answers to what was taken before.
         """
-        progress = StreamProgress(self._timeout_s)
-        info = self._run(self._operations.known_info())
-        made = StreamRequests(self._operations.options(raw), info, progress)
-
-        call = self._stub.EmbedStream(_requests(made, faces), metadata=self._connection.metadata)
+        options, info = self._operations.options(raw), self._run(self._operations.known_info())
+        items = Items(options, info, self._rule, self._connection.address)
+        changed = threading.Condition()
+        taking = threading.Thread(target=_take, args=(items, changed, faces), daemon=True)
+        taking.start()
         try:
-            with _watching(call, progress) as late:
-                progress.asking()
+            while True:
+                with changed:
+                    changed.wait_for(lambda: items.worth_opening)
+                done = items.done
+                yield from items.take_refused()
+                if done:
+                    break
+                if not items.idle:
+                    yield from self._one_stream(items, changed)
+        finally:
+            with changed:
+                items.closed = True
+                changed.notify_all()
+        if items.failure:
+            raise items.failure
+
+    def _one_stream(
+        self, items: Items, changed: threading.Condition
+    ) -> Iterator[tuple[str, Outcome]]:
+        """Send items by one stream; yield their answers, and those to what was lost with it."""
+        failure: FaceEmbeddingError | None = None
+        call = self._stub.EmbedStream(_requests(items, changed), metadata=self._connection.metadata)
+        try:
+            with _watching(call, items) as late:
+                items.asking()
                 for response in call:
-                    progress.received()
-                    yield _answers.stream_item(response)
-                    yield from made.take_refused()
-                    progress.asking()
+                    with changed:
+                        item = items.received(response.id)
+                        changed.notify_all()
+                    item_id, outcome = _answers.stream_item(response)
+                    if item and isinstance(outcome, ServerUnavailableError):
+                        outcome = self._run(self._operations.embed_item(item, outcome))
+                    yield item_id, outcome
+                    yield from items.take_refused()
+                    items.asking()
         except grpc.RpcError as error:
             if late.is_set():
-                raise progress.error(self._connection.address) from error
-            raise self._connection.error(error) from error
+                raise items.late() from error
+            failure = self._connection.error(error)
         finally:
             call.cancel()
-        yield from made.take_refused()
-        if made.failure:
-            raise made.failure
-        progress.check_complete(self._connection.address)
+        with changed:
+            suspects, wait_s = items.end(failure)
+            changed.notify_all()
+        time.sleep(wait_s)
+        for item, lost in suspects:
+            yield item.id, self._run(self._operations.embed_item(item, lost))
 
     def embed_faces(self, image: bytes | RawFace, *, raw: bool = False) -> list[Embedding]:
         """Embed all faces of one image, those with larger boxes first.
@@ -205,17 +234,28 @@ class FaceEmbeddingClient:
 
     def _run(self, operation: Operation[T]) -> T:
         try:
-            call = next(operation)
+            step = next(operation)
             while True:
                 try:
-                    response = self.call(call.method, call.request)
+                    response = self._perform(step)
                 except FaceEmbeddingError as error:
-                    call = operation.throw(error)
+                    step = operation.throw(error)
                 else:
-                    call = operation.send(response)
+                    step = operation.send(response)
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def _perform(self, step: Call | Wait) -> Any:
+        if isinstance(step, Wait):
+            time.sleep(step.seconds)
+            return None
+        try:
+            return self._methods[step.method](
+                step.request, timeout=step.timeout_s, metadata=self._connection.metadata
+            )
+        except grpc.RpcError as error:
+            raise self._connection.error(error) from error
 
     def call(self, method: str, request: Any) -> Any:
         """Make one unary call of the contract with a message of one's own, and return the answer.
@@ -224,36 +264,48 @@ class FaceEmbeddingClient:
             method: its name, such as `Embed`.
             request: the message that it takes.
         """
-        try:
-            return self._methods[method](
-                request, timeout=self._timeout_s, metadata=self._connection.metadata
-            )
-        except grpc.RpcError as error:
-            raise self._connection.error(error) from error
+        return self._run(self._operations.call(method, request))
 
 
-def _requests(
-    made: StreamRequests, faces: Iterable[tuple[str, Face]]
-) -> Iterator[pb.EmbedStreamRequest]:
+def _take(items: Items, changed: threading.Condition, faces: Iterable[tuple[str, Face]]) -> None:
+    """Take a caller's faces as there is room for them."""
     try:
         for item_id, face in faces:
-            if request := made.make(item_id, face):
-                yield request
-    except GeneratorExit:
-        raise
+            made = items.make(item_id, face)
+            with changed:
+                items.take(item_id, made)
+                changed.notify_all()
+                changed.wait_for(lambda: items.has_room)
+            if items.closed:
+                return
     except BaseException as error:
-        # The requests end here; what was sent is still answered.
-        made.failure = error
+        # The items end here; what was taken is still answered.
+        items.failure = error
+    with changed:
+        items.all_taken = True
+        changed.notify_all()
+
+
+def _requests(items: Items, changed: threading.Condition) -> Iterator[pb.EmbedStreamRequest]:
+    """Yield what a stream sends, until there is nothing more or it is over."""
+    stream = items.opened
+    while True:
+        with changed:
+            changed.wait_for(lambda: items.may_send(stream))
+            request = items.send(stream)
+        if request is None:
+            return
+        yield request
 
 
 @contextlib.contextmanager
-def _watching(call: "grpc.Call", progress: StreamProgress) -> Iterator[threading.Event]:
+def _watching(call: "grpc.Call", items: Items) -> Iterator[threading.Event]:
     """Cancel a stream when its server is late, and set the event that is yielded."""
     over, late = threading.Event(), threading.Event()
 
     def watch() -> None:
-        while not over.wait(max(progress.remaining_s, 0)):
-            if progress.remaining_s <= 0:
+        while not over.wait(max(items.remaining_s, 0)):
+            if items.remaining_s <= 0:
                 late.set()
                 call.cancel()
                 return

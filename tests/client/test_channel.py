@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from statuses import status_trailer
 from twins import Client
 
 from face_embedding.v1 import face_embedding_pb2 as pb
@@ -34,13 +35,16 @@ FACE = RawFace(np.zeros((112, 112, 3), np.uint8), "BGR")
 STORED = Embedding(np.ones(4, np.float32), 1, "space")
 
 
+STOPPING = status_trailer(grpc.StatusCode.UNAVAILABLE, "STOPPING")
+
+
 @dataclass
 class Flaky(pb_grpc.FaceEmbeddingServiceServicer, grpc.ServerInterceptor):
     """A server that fails its first calls, and notes the metadata of all."""
 
     failures: int = 0
     code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
-    trailers: tuple[tuple[str, str], ...] = ()
+    trailers: tuple[tuple[str, str | bytes], ...] = ()
     answers_before_failure: int = 0
     attempts: int = 0
     metadata: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -96,7 +100,7 @@ def flaky() -> Iterator[Callable[..., Flaky]]:
 @pytest.mark.parametrize("size", [10, 3_000_000], ids=["small", "large"])
 def test_retry(size: int, kind: type[Client], flaky: Callable[..., Flaky]) -> None:
     """A call that is not taken is repeated, three times, however large it is."""
-    server = flaky(failures=3)
+    server = flaky(failures=3, trailers=(STOPPING,))
     comparison = kind(server.address).compare(bytes(size), STORED)
     assert (comparison.cosine_similarity, server.attempts) == (0.5, 4)
 
@@ -106,10 +110,10 @@ def test_retries(
     retries: int, attempts: int, kind: type[Client], flaky: Callable[..., Flaky]
 ) -> None:
     """After as many repetitions as were asked for the error comes out."""
-    server = flaky(failures=99)
-    with pytest.raises(ServerUnavailableError, match="no"):
+    server = flaky(failures=99, trailers=(STOPPING,))
+    with pytest.raises(ServerUnavailableError, match="no") as caught:
         kind(server.address, retries=retries).compare(b"a", STORED)
-    assert server.attempts == attempts
+    assert (server.attempts, caught.value.reason) == (attempts, "STOPPING")
 
 
 def test_other_errors_are_final(kind: type[Client], flaky: Callable[..., Flaky]) -> None:
@@ -121,35 +125,40 @@ def test_other_errors_are_final(kind: type[Client], flaky: Callable[..., Flaky])
 
 
 def test_retry_within_the_deadline(kind: type[Client], flaky: Callable[..., Flaky]) -> None:
-    """The deadline holds for a call with all its repetitions."""
-    server = flaky(failures=99, trailers=(("grpc-retry-pushback-ms", "60000"),))
+    """What would be repeated after the deadline is not waited for."""
+    server = flaky(failures=99, trailers=(STOPPING, ("grpc-retry-pushback-ms", "60000")))
     start = time.monotonic()
-    with pytest.raises(DeadlineExceededError):
-        kind(server.address, timeout_s=0.3).compare(b"a", STORED)
-    assert time.monotonic() - start < 10
-    assert server.attempts == 1
+    with pytest.raises(ServerUnavailableError) as caught:
+        kind(server.address, timeout_s=5).compare(b"a", STORED)
+    assert time.monotonic() - start < 5
+    assert (server.attempts, caught.value.retry_after_s) == (1, 60)
 
 
-def test_retried_stream(kind: type[Client], flaky: Callable[..., Flaky]) -> None:
-    """A stream is repeated before its first answer; items are taken once and answered once."""
-    server = flaky(failures=2)
+@pytest.mark.parametrize("answers_before_failure", [0, 1])
+def test_retried_stream(
+    answers_before_failure: int, kind: type[Client], flaky: Callable[..., Flaky]
+) -> None:
+    """A stream is repeated whenever it ends; items are taken once and answered once."""
+    server = flaky(
+        failures=2, trailers=(STOPPING,), answers_before_failure=answers_before_failure
+    )
     taken = []
 
     def items() -> Iterator[tuple[str, RawFace]]:
-        for name in "abc":
+        for name in "abcde":
             taken.append(name)
             yield name, FACE
 
     names = [name for name, _ in kind(server.address).embed_stream(items())]
-    assert (names, taken, server.attempts) == (list("abc"), list("abc"), 3)
+    assert (names, taken, server.attempts) == (list("abcde"), list("abcde"), 3)
 
 
-def test_stream_that_was_answered(kind: type[Client], flaky: Callable[..., Flaky]) -> None:
-    """A stream that ends after an answer is not repeated."""
-    server = flaky(failures=99, answers_before_failure=1)
+def test_retries_of_a_stream(kind: type[Client], flaky: Callable[..., Flaky]) -> None:
+    """A stream that brings no answer is repeated as often as a call."""
+    server = flaky(failures=99, trailers=(STOPPING,))
     with pytest.raises(ServerUnavailableError):
-        list(kind(server.address).embed_stream([("a", FACE), ("b", FACE)]))
-    assert server.attempts == 1
+        list(kind(server.address, retries=2).embed_stream([("a", FACE), ("b", FACE)]))
+    assert server.attempts == 3
 
 
 @pytest.fixture
