@@ -15,7 +15,9 @@ FaceEmbeddingError
 
 import math
 import re
+import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -37,6 +39,8 @@ _NEVER_SENT = (
     "DNS resolution failed",
     "empty address list",
 )
+# What gRPC's asyncio says instead of how a stream ended, where it was just sending.
+_NOT_TOLD = "Internal error from Core"
 
 
 class FaceEmbeddingError(Exception):
@@ -94,6 +98,10 @@ class OverloadedError(ServerUnavailableError):
 
 class ConnectionLostError(ServerUnavailableError):
     """The connection was lost while the server may have been at work on the request."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.lost_at = time.monotonic()
 
 
 class IncompleteStreamError(ServerUnavailableError):
@@ -216,7 +224,8 @@ def from_rpc_error(
 def _kind(code: grpc.StatusCode, reason: str, details: str) -> type[FaceEmbeddingError]:
     """Return the class of an error; an unexplained UNAVAILABLE counts as a lost connection."""
     explained = reason or details.startswith(_NEVER_SENT)
-    if code is grpc.StatusCode.UNAVAILABLE and not explained:
+    unexplained = code is grpc.StatusCode.UNAVAILABLE and not explained
+    if unexplained or (code is grpc.StatusCode.INTERNAL and details == _NOT_TOLD):
         return ConnectionLostError
     return _BY_CODE.get(code, ServerError)
 

@@ -135,4 +135,5 @@ class Attempts:
         if not self._alone or self.remaining_s <= 0:
             raise error
         self._lost = True
-        return 0.0
+        # For a moment gRPC may take a connection that was lost for one that is there.
+        return max(0.0, error.lost_at + _FIRST_WAIT_S - time.monotonic())

@@ -146,9 +146,7 @@ class Items:
             grpc.StatusCode.DEADLINE_EXCEEDED,
         )
 
-    def end(
-        self, error: FaceEmbeddingError | None
-    ) -> tuple[list[_Lost], float]:
+    def end(self, error: FaceEmbeddingError | None) -> tuple[list[_Lost], float]:
         """Note the end of a stream: with an error, or well.
 
         Returns:

@@ -1,13 +1,12 @@
-"""A program: a server that is killed by every face that is `POISON`, as by kill -9.
+"""A program: a server that dies of every face that is `POISON`, as by kill -9.
 
-It holds back its answers until it has as many faces as its first argument says, writes its port, and
-then, a line each, the faces that it takes.
+It writes its port and then, a line each, the faces that it was asked for.
 """
 
 import os
 import signal
 import sys
-import threading
+from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
 
@@ -23,11 +22,6 @@ MAX_FACES = 4
 class Mortal(pb_grpc.FaceEmbeddingServiceServicer):
     """Answers each face with the number of its bytes as its norm."""
 
-    def __init__(self, held_back: int) -> None:
-        self.held_back = held_back
-        self.taken = 0
-        self.enough = threading.Condition()
-
     def GetModelInfo(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
         limits = pb.Limits(
             max_encoded_bytes=1 << 20,
@@ -38,25 +32,27 @@ class Mortal(pb_grpc.FaceEmbeddingServiceServicer):
         return pb.GetModelInfoResponse(limits=limits)
 
     def Embed(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
-        return pb.EmbedResponse(results=[self.embed(face) for face in request.faces])
+        return pb.EmbedResponse(results=[_embed(face) for face in request.faces])
 
-    def EmbedStream(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
-        with futures.ThreadPoolExecutor(MAX_FACES) as threads:
-            done = [(r.id, threads.submit(self.embed, r.face)) for r in request_iterator]
-            for name, result in done:
-                yield pb.EmbedStreamResponse(id=name, result=result.result())
+    def EmbedStream(self, request_iterator: Any, context: Any) -> Iterator[Any]:  # noqa: N802  # gRPC's name
+        for request in request_iterator:
+            yield pb.EmbedStreamResponse(id=request.id, result=_embed(request.face))
 
-    def embed(self, face: pb.Face) -> pb.EmbedResult:
-        print(face.encoded.decode(), flush=True)
-        if face.encoded == POISON:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return pb.EmbedResult(embedding=pb.Embedding(values=[1], norm=len(face.encoded)))
+
+def _embed(face: pb.Face) -> pb.EmbedResult:
+    sys.stdout.write(f"{face.encoded.decode()}\n")
+    sys.stdout.flush()
+    if face.encoded == POISON:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return pb.EmbedResult(embedding=pb.Embedding(values=[1], norm=len(face.encoded)))
 
 
 def main() -> None:
+    """Serve until killed."""
     server = grpc.server(futures.ThreadPoolExecutor(4))
-    pb_grpc.add_FaceEmbeddingServiceServicer_to_server(Mortal(0), server)
-    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    pb_grpc.add_FaceEmbeddingServiceServicer_to_server(Mortal(), server)
+    sys.stdout.write(f"{server.add_insecure_port('127.0.0.1:0')}\n")
+    sys.stdout.flush()
     server.start()
     server.wait_for_termination()
 

@@ -16,8 +16,6 @@ def status_of(code: grpc.StatusCode, reason: str, again_s: float = 0) -> status_
     return status
 
 
-def status_trailer(
-    code: grpc.StatusCode, reason: str, again_s: float = 0
-) -> tuple[str, bytes]:
+def status_trailer(code: grpc.StatusCode, reason: str, again_s: float = 0) -> tuple[str, bytes]:
     """The trailer that holds the status of a refused call."""
     return "grpc-status-details-bin", status_of(code, reason, again_s).SerializeToString()

