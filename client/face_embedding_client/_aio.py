@@ -110,7 +110,7 @@ class AsyncFaceEmbeddingClient:
         call = self._stub.EmbedStream(_requests(items, changed), metadata=self._connection.metadata)
         try:
             while (response := await self._next(call, items)) is not None:
-                item = items.received(response.id)
+                item = items.received(response)
                 changed.notify()
                 item_id, outcome = _answers.stream_item(response)
                 if item and isinstance(outcome, ServerUnavailableError):

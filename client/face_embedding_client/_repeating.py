@@ -116,7 +116,7 @@ class Attempts:
         if isinstance(error, ConnectionLostError):
             return self._after_loss(error)
         backoff_s = min(_FIRST_WAIT_S * 2.0**self._waits, _LONGEST_WAIT_S)
-        wait_s = max(backoff_s, error.retry_after_s) * random.uniform(1, 1 + _JITTER)
+        wait_s = (error.retry_after_s or backoff_s) * random.uniform(1, 1 + _JITTER)
         if wait_s >= self.remaining_s:
             raise error
         if isinstance(error, OverloadedError):

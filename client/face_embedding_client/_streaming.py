@@ -123,12 +123,13 @@ class Items:
         self._since = time.monotonic()
         self._asked = True
 
-    def received(self, item_id: str) -> pb.EmbedStreamRequest | None:
+    def received(self, response: pb.EmbedStreamResponse) -> pb.EmbedStreamRequest | None:
         """Note an answer, and return the item that it is for."""
         self._asked = False
         self._attempts = None
-        self._rule.budget.earn()
-        return self._sent.pop(item_id, None)
+        if response.result.HasField("embedding"):
+            self._rule.budget.earn()
+        return self._sent.pop(response.id, None)
 
     @property
     def remaining_s(self) -> float:

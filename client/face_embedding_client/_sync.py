@@ -145,7 +145,7 @@ class FaceEmbeddingClient:
                 items.asking()
                 for response in call:
                     with changed:
-                        item = items.received(response.id)
+                        item = items.received(response)
                         changed.notify_all()
                     item_id, outcome = _answers.stream_item(response)
                     if item and isinstance(outcome, ServerUnavailableError):
