@@ -37,7 +37,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--retries",
         type=int,
         default=DEFAULT_RETRIES,
-        help="how often to repeat a call that ended with UNAVAILABLE, from 0 to 4 "
+        help="how often to repeat a call that a server did not take, from 0 to 4 "
         "(default: %(default)s)",
     )
     group.add_argument(
