@@ -21,6 +21,9 @@ DEFAULT_RETRIES = 3
 # answer: it, or what is between, may have gone without a word.
 _KEEPALIVE_S = 30
 _KEEPALIVE_TIMEOUT_S = 10
+# How soon a lost server is looked for again, and how seldom at last. gRPC's own, a second and two
+# minutes, would leave one that is back without calls, and its callers without any if another stops.
+_RECONNECT_FIRST_S, _RECONNECT_LAST_S = 0.1, 5
 _MS = 1000
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["FaceEmbeddingService"].full_name
@@ -114,8 +117,8 @@ class Connection:
         options: list[tuple[str, Any]] = [
             ("grpc.max_send_message_length", limit),
             ("grpc.max_receive_message_length", limit),
-            # A call whose requests are not held back cannot be repeated; by default only 256 KiB
-            # are, less than most photographs have.
+            # gRPC cannot repeat a call that never left unless it holds its requests back; by default
+            # only 256 KiB are, less than most photographs have.
             ("grpc.per_rpc_retry_buffer_size", limit),
             ("grpc.enable_retries", int(self.repeating)),
             ("grpc.keepalive_time_ms", _KEEPALIVE_S * _MS),
@@ -124,6 +127,8 @@ class Connection:
             ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT_S * _MS),
             # Without a limit; by default the third ping waits for a minute.
             ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.initial_reconnect_backoff_ms", int(_RECONNECT_FIRST_S * _MS)),
+            ("grpc.max_reconnect_backoff_ms", _RECONNECT_LAST_S * _MS),
             ("grpc.service_config", json.dumps(self._service_config(balanced))),
         ]
         if self.tls and self.tls.server_name:

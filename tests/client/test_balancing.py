@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twins import Client
 
-from face_embedding_client import FaceEmbeddingClient, RawFace, ServerUnavailableError
+from face_embedding_client import Embedding, FaceEmbeddingClient, RawFace, ServerUnavailableError
 from face_embedding_models.store import Store
 from support import RunningServer, running_server, small_settings, wait_until
 
@@ -68,6 +68,26 @@ def test_a_server_stops(pair: list[RunningServer], faces: list[Any]) -> None:
             over.set()
         assert min(caller.result() for caller in callers) > 0
     assert answers == {2}
+
+
+def test_a_server_of_a_stream_stops(
+    kind: type[Client], pair: list[RunningServer], faces: list[Any]
+) -> None:
+    """A stream goes on with another server, and no item is lost or answered twice."""
+    stopping = threading.Thread(target=pair[0].server.stop)
+
+    def items() -> Iterator[tuple[str, RawFace]]:
+        for number in range(300):
+            if number == 100:
+                stopping.start()
+            yield str(number), RawFace(faces[number % len(faces)], "BGR")
+
+    try:
+        answers = list(kind(both(pair), round_robin=True).embed_stream(items()))
+    finally:
+        stopping.join()
+    assert {type(outcome) for _, outcome in answers} == {Embedding}
+    assert sorted(int(name) for name, _ in answers) == list(range(300))
 
 
 def test_health_of_several(kind: type[Client], store: Store) -> None:

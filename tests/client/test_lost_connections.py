@@ -1,5 +1,6 @@
 """What was under way on a connection that was lost is sent once more, alone, and no third time."""
 
+import asyncio
 import signal
 import socket
 import struct
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ import pytest
 from twins import Client
 
 from face_embedding_client import (
+    AsyncFaceEmbeddingClient,
     ConnectionLostError,
     Embedding,
+    FaceEmbeddingClient,
     FaceEmbeddingError,
     ServerUnavailableError,
     SuspectRequestError,
@@ -110,6 +114,55 @@ def test_same_id(kind: type[Client], mortals: Mortals) -> None:
     answers = kind(mortals.address, round_robin=True).embed_stream(items)
     found = [getattr(outcome, "norm", type(outcome)) for _, outcome in answers]
     assert sorted(found, key=str) == [1, 2, 4, 5, SuspectRequestError]
+
+
+@pytest.mark.slow
+def test_killed_servers_of_a_stream(kind: type[Client], mortals: Mortals) -> None:
+    """A stream outlives all but one of its servers, and no item is lost or answered twice."""
+
+    def items() -> Iterator[tuple[str, bytes]]:
+        for number in range(200):
+            if number % 50 == 49 and number < 150:
+                mortals.processes[number // 50].kill()
+            yield str(number), b"x" * (number + 1)
+
+    answers = list(kind(mortals.address, round_robin=True).embed_stream(items()))
+    assert sorted((int(name), getattr(outcome, "norm", outcome)) for name, outcome in answers) == [
+        (number, number + 1) for number in range(200)
+    ]
+
+
+@pytest.mark.slow
+def test_killed_servers(mortals: Mortals) -> None:
+    """Nor is a call of many callers, in threads."""
+    with FaceEmbeddingClient(mortals.address, round_robin=True) as client:
+
+        def call(number: int) -> float:
+            if number % 50 == 49 and number < 150:
+                mortals.processes[number // 50].kill()
+            return client.embed(b"x" * (number + 1)).norm
+
+        with futures.ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(call, range(200))) == [number + 1 for number in range(200)]
+
+
+@pytest.mark.slow
+def test_killed_servers_of_the_asyncio_client(mortals: Mortals) -> None:
+    """Nor one of the client for asyncio."""
+
+    async def callers() -> list[float]:
+        async with AsyncFaceEmbeddingClient(mortals.address, round_robin=True) as client:
+            at_once = asyncio.Semaphore(8)
+
+            async def call(number: int) -> float:
+                async with at_once:
+                    if number % 50 == 49 and number < 150:
+                        mortals.processes[number // 50].kill()
+                    return (await client.embed(b"x" * (number + 1))).norm
+
+            return await asyncio.gather(*(call(number) for number in range(200)))
+
+    assert asyncio.run(callers()) == [number + 1 for number in range(200)]
 
 
 @pytest.mark.slow
