@@ -117,8 +117,8 @@ class Connection:
         options: list[tuple[str, Any]] = [
             ("grpc.max_send_message_length", limit),
             ("grpc.max_receive_message_length", limit),
-            # gRPC cannot repeat a call that never left unless it holds its requests back; by default
-            # only 256 KiB are, less than most photographs have.
+            # gRPC repeats a call that never left if it could hold its requests back: by default
+            # only 256 KiB, less than most photographs have.
             ("grpc.per_rpc_retry_buffer_size", limit),
             ("grpc.enable_retries", int(self.repeating)),
             ("grpc.keepalive_time_ms", _KEEPALIVE_S * _MS),
