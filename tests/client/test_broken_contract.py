@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from twins import Client
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
@@ -197,6 +198,24 @@ def test_one_face_a_request(run: Any, tampered: Callable[[Callable[[Any], Any]],
     status, out, _ = run("conformance", address=tampered(alter))
     assert status == 0
     assert out.splitlines()[-1].endswith("0 failed, 1 skipped")
+
+
+def test_answer_that_is_lost_once(
+    kind: type[Client], tampered: Callable[[Callable[[Any], Any]], str], faces: list[Pixels]
+) -> None:
+    """A face whose answer a stream forgets is sent again."""
+    forgotten: list[str] = []
+
+    def forget(message: Any) -> Any:
+        if forgotten or without_b(message):
+            return message
+        forgotten.append(message.id)
+        return None
+
+    answers = kind(tampered(forget)).embed_stream(
+        (name, RawFace(faces[0], "BGR")) for name in "abc"
+    )
+    assert (sorted(name for name, _ in answers), forgotten) == (list("abc"), ["b"])
 
 
 def test_lost_answer(tampered: Callable[[Callable[[Any], Any]], str], faces: list[Pixels]) -> None:

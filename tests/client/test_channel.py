@@ -138,12 +138,29 @@ def test_retry_within_the_deadline(kind: type[Client], flaky: Callable[..., Flak
     assert (server.attempts, caught.value.retry_after_s) == (1, 60)
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "STOPPING"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "CALLER_SILENT"),
+    ],
+    ids=["stopping", "silent"],
+)
 @pytest.mark.parametrize("answers_before_failure", [0, 1])
 def test_retried_stream(
-    answers_before_failure: int, kind: type[Client], flaky: Callable[..., Flaky]
+    answers_before_failure: int,
+    code: grpc.StatusCode,
+    reason: str,
+    kind: type[Client],
+    flaky: Callable[..., Flaky],
 ) -> None:
     """A stream is repeated whenever it ends; items are taken once and answered once."""
-    server = flaky(failures=2, trailers=(STOPPING,), answers_before_failure=answers_before_failure)
+    server = flaky(
+        failures=2,
+        code=code,
+        trailers=(status_trailer(code, reason),),
+        answers_before_failure=answers_before_failure,
+    )
     taken = []
 
     def items() -> Iterator[tuple[str, RawFace]]:
