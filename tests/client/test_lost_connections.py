@@ -133,13 +133,13 @@ def test_killed_servers_of_a_stream(kind: type[Client], mortals: Mortals) -> Non
 
 
 @pytest.mark.slow
-def test_killed_servers(mortals: Mortals) -> None:
-    """Nor is a call of many callers, in threads."""
+def test_killed_server(mortals: Mortals) -> None:
+    """While one of several servers is killed, no call of many threads fails."""
     with FaceEmbeddingClient(mortals.address, round_robin=True) as client:
 
         def call(number: int) -> float:
-            if number % 50 == 49 and number < 150:
-                mortals.processes[number // 50].kill()
+            if number == 50:
+                mortals.processes[0].kill()
             return client.embed(b"x" * (number + 1)).norm
 
         with futures.ThreadPoolExecutor(8) as threads:
@@ -147,8 +147,8 @@ def test_killed_servers(mortals: Mortals) -> None:
 
 
 @pytest.mark.slow
-def test_killed_servers_of_the_asyncio_client(mortals: Mortals) -> None:
-    """Nor one of the client for asyncio."""
+def test_killed_server_of_the_asyncio_client(mortals: Mortals) -> None:
+    """Nor does any of the client for asyncio."""
 
     async def callers() -> list[float]:
         async with AsyncFaceEmbeddingClient(mortals.address, round_robin=True) as client:
@@ -156,8 +156,8 @@ def test_killed_servers_of_the_asyncio_client(mortals: Mortals) -> None:
 
             async def call(number: int) -> float:
                 async with at_once:
-                    if number % 50 == 49 and number < 150:
-                        mortals.processes[number // 50].kill()
+                    if number == 50:
+                        mortals.processes[0].kill()
                     return (await client.embed(b"x" * (number + 1))).norm
 
             return await asyncio.gather(*(call(number) for number in range(200)))
