@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import grpc
+import hypothesis
 import numpy as np
 import pytest
 
@@ -29,6 +30,10 @@ from support import (
 from support.hosts import WEB_VARIABLES, Hosts, serving
 
 DATA_VARIABLE = "FACE_EMBEDDING_TEST_DATA"
+
+# The same examples everywhere and always; a machine under load is no failure.
+hypothesis.settings.register_profile("tests", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
