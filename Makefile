@@ -14,7 +14,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test test-fast test-python serve parity bench profile stages docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-fast test-python serve parity bench profile stages fuzz docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,6 +74,22 @@ serve: $(STORE)/$(MODEL)/current.json  ## serve MODEL, a stand-in if there is no
 
 parity: $(STORE)/$(MODEL)/current.json  ## check that both backends give the same embeddings for MODEL
 	$(BIN)/face-embedding-server parity --model $(MODEL) --store $(STORE)
+
+# Coverage of bytecode, for which its package is not in the lock: there is none for every platform.
+ATHERIS := build/atheris
+TARGETS := image_header checkpoint request
+SECONDS ?= 60
+
+fuzz: setup $(ATHERIS)  ## fuzz what reads images, checkpoints and requests, SECONDS=60 each
+	for target in $(TARGETS); do \
+		mkdir -p build/fuzz/$$target && \
+		PYTHONPATH=$(ATHERIS) $(BIN)/python tests/fuzz/fuzz_run.py $$target build/fuzz/$$target \
+			tests/fuzz/corpus/$$target -artifact_prefix=build/fuzz/$$target- -max_total_time=$(SECONDS) \
+			-max_len=65536 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 || exit 1; \
+	done
+
+$(ATHERIS):
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ 'atheris>=3'
 
 docs: setup  ## build the documentation, as build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
