@@ -14,7 +14,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test test-fast test-python serve parity bench profile stages fuzz docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-fast test-python serve parity bench profile stages fuzz soak docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,6 +74,15 @@ serve: $(STORE)/$(MODEL)/current.json  ## serve MODEL, a stand-in if there is no
 
 parity: $(STORE)/$(MODEL)/current.json  ## check that both backends give the same embeddings for MODEL
 	$(BIN)/face-embedding-server parity --model $(MODEL) --store $(STORE)
+
+MINUTES ?= 30
+MOBILE := face-recognition-mobilefacenet-arcface
+
+soak: build/soak/$(MOBILE)/current.json  ## serve mixed load for MINUTES=30, and watch the memory
+	PYTHONPATH=tests $(BIN)/python tests/reliability/soak.py --minutes $(MINUTES) --store build/soak
+
+build/soak/$(MOBILE)/current.json: $(READY)
+	$(BIN)/face-embedding-server models synthesize $(MOBILE) --store build/soak
 
 # Coverage of bytecode, for which its package is not in the lock: there is none for every platform.
 ATHERIS := build/atheris

@@ -1,7 +1,7 @@
 """Fuzz one target by coverage: `python fuzz_run.py TARGET [CORPUS …] [-option=value …]`.
 
-The options are those of libFuzzer, which `make fuzz` gives. What fails is left in `build/fuzz`: mend
-it, and add the file to the corpus under a name that says what is wrong with it.
+The options are those of libFuzzer, which `make fuzz` gives. What fails is left in `build/fuzz`:
+mend it, and add the file to the corpus under a name that says what is wrong with it.
 """
 
 import sys
