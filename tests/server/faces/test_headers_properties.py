@@ -26,14 +26,11 @@ def outcome(data: bytes) -> ImageSize | str:
     size = attempt(UnreadableImageError, lambda: headers.read_size(data))
     if isinstance(size, UnreadableImageError):
         return str(size)
-    if headers.is_webp(data):
-        assert isinstance(headers.webp_orientation(data), int)
     return size
 
 
 def check(data: bytes) -> None:
-    first = outcome(data)
-    assert outcome(data) == first
+    assert outcome(data) == outcome(data)
 
 
 @given(damaged(SEEDS))
