@@ -3,6 +3,7 @@
 Each server has a registry of its own, so that several in one process do not mix.
 """
 
+import threading
 from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias, get_args
 
@@ -14,11 +15,12 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
-    start_http_server,
+    make_wsgi_app,
 )
 
 from face_embedding_server.context import STAGES
 from face_embedding_server.errors import OperatorError, Reason
+from face_embedding_server.telemetry.http import HttpServer
 
 # What a call is answered with.
 CallKind: TypeAlias = Literal["unary", "stream"]
@@ -177,12 +179,12 @@ class MetricsServer:
     def __init__(self, metrics: Metrics, address: str) -> None:
         host, _, port = address.rpartition(":")
         try:
-            self._server, self._thread = start_http_server(
-                int(port), host.strip("[]"), metrics.registry
-            )
+            self._server = HttpServer(host.strip("[]"), int(port), make_wsgi_app(metrics.registry))
         except OSError as error:
             raise MetricsError(f"metrics cannot be served on {address}: {error}") from error
         self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Stop listening."""
