@@ -14,7 +14,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test test-fast test-python serve parity bench profile stages fuzz soak docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-fast test-python serve parity bench profile stages fuzz soak audit sbom docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -99,6 +99,20 @@ fuzz: setup $(ATHERIS)  ## fuzz what reads images, checkpoints and requests, SEC
 
 $(ATHERIS):
 	$(BIN)/python -m pip install --quiet --no-deps --target $@ 'atheris>=3'
+
+# In an environment of its own, as nothing else needs it.
+AUDIT := build/audit/bin
+
+audit: $(AUDIT)/pip-audit  ## look for known vulnerabilities of what the lock has; needs the network
+	$(AUDIT)/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict || \
+		(echo "vulnerable packages, or no advisories: pypi.org has them, and has to be reached" && exit 1)
+
+$(AUDIT)/pip-audit:
+	$(PYTHON) -m venv build/audit
+	$(AUDIT)/python -m pip install --quiet pip-audit
+
+sbom: setup  ## write the bill of materials, build/sbom.json
+	$(BIN)/python .ci/sbom.py build/sbom.json
 
 docs: setup  ## build the documentation, as build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
