@@ -48,7 +48,7 @@ test: setup  ## run all tests, with coverage
 	$(BIN)/coverage report
 
 test-fast: setup  ## run the tests that answer soon, on all processors
-	$(BIN)/python -m pytest -q -n auto -m 'not slow' tests/models tests/server tests/client
+	$(BIN)/python -m pytest -q -n auto -m 'not slow' tests/models tests/server tests/client tests/fuzz
 
 # In an environment of its own, so that .venv keeps its Python.
 OTHER = build/venv-$(notdir $(PYTHON))
