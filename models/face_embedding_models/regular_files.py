@@ -20,7 +20,14 @@ def open_to_read(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def read(path: Path) -> bytes:
-    """Return the bytes of a file; see `open_to_read`."""
+def read(path: Path, most_bytes: int | None = None) -> bytes:
+    """Return the bytes of a file; see `open_to_read`.
+
+    Raises:
+        OSError: if it has more bytes than the most, too.
+    """
     with open_to_read(path) as file:
-        return file.read()
+        data = file.read() if most_bytes is None else file.read(most_bytes + 1)
+    if most_bytes is not None and len(data) > most_bytes:
+        raise OSError(f"{path} has more than {most_bytes} bytes")
+    return data

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from face_embedding_models import store, toml
+from face_embedding_models import regular_files, store, toml
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.limits import (
     DEFAULT_MAX_ENCODED_BYTES,
     DEFAULT_MAX_IMAGE_PIXELS,
     MAX_FACES_PER_REQUEST,
+    MAX_FILE_BYTES,
 )
 
 ENVIRONMENT_PREFIX = "FACE_EMBEDDING_"
@@ -275,8 +276,8 @@ def _is_loopback(address: str) -> bool:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return toml.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        return toml.loads(regular_files.read(path, MAX_FILE_BYTES).decode())
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"the settings file {path} cannot be read: {error}") from error
 
 

@@ -61,7 +61,8 @@ def _point(name: str, scores: Scores, same: Same, threshold_of: Threshold) -> Op
         name=name,
         threshold=threshold,
         threshold_low=min(interval.low, threshold),
-        threshold_high=max(interval.high, threshold),
+        # Some drawings have no threshold at all: then nothing is sure.
+        threshold_high=max(min(interval.high, 1.0), threshold),
         false_match_rate=false_matches / int((~same).sum()),
         false_match_rate_high=metrics.wilson_interval(false_matches, int((~same).sum())).high,
         false_non_match_rate=false_non_matches / int(same.sum()),

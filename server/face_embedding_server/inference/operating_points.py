@@ -8,14 +8,26 @@ import json
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any
+from typing import Annotated, TypeAlias
 
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from face_embedding_models import regular_files
 from face_embedding_models.texts import clipped
 from face_embedding_server.errors import OperatorError, Reason, Refusal
+from face_embedding_server.limits import MAX_FILE_BYTES
+
+# Shown of a damaged file; the others are much the same.
+_MOST_PROBLEMS = 3
 
 
 class CalibrationError(OperatorError):
     """A calibration cannot be made, read or used; the message says why and what to do."""
+
+
+Similarity: TypeAlias = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+Rate: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_CHECKED = ConfigDict(extra="forbid", strict=True)
 
 
 class Decision(Enum):
@@ -35,14 +47,16 @@ def decide(similarity: float, threshold: float) -> Decision:
 class OperatingPoint:
     """A threshold; the fields are those of the contract's `OperatingPoint`."""
 
+    __pydantic_config__ = _CHECKED
+
     name: str
-    threshold: float
-    threshold_low: float
-    threshold_high: float
-    false_match_rate: float
-    false_match_rate_high: float
-    false_non_match_rate: float
-    false_non_match_rate_high: float
+    threshold: Similarity
+    threshold_low: Similarity
+    threshold_high: Similarity
+    false_match_rate: Rate
+    false_match_rate_high: Rate
+    false_non_match_rate: Rate
+    false_non_match_rate_high: Rate
 
     def decide(self, similarity: float) -> Decision:
         """Return what a similarity means, which the calibration may leave open."""
@@ -55,9 +69,11 @@ class OperatingPoint:
 class Calibration:
     """The operating points of an embedding space, and the numbers of pairs they come from."""
 
+    __pydantic_config__ = _CHECKED
+
     space: str
-    same_pairs: int
-    different_pairs: int
+    same_pairs: Annotated[int, Field(ge=0)]
+    different_pairs: Annotated[int, Field(ge=0)]
     operating_points: tuple[OperatingPoint, ...]
 
     @property
@@ -115,16 +131,29 @@ def read(path: Path) -> Calibration:
     """Read a calibration.
 
     Raises:
-        CalibrationError: if the file cannot be read or is damaged.
+        CalibrationError: if the file cannot be read, is damaged, or says what cannot be.
     """
     try:
-        document: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        points = tuple(OperatingPoint(**point) for point in document.pop("operating_points"))
-        return Calibration(operating_points=points, **document)
+        calibration = _CALIBRATION.validate_json(regular_files.read(path, MAX_FILE_BYTES))
     except OSError as error:
         raise CalibrationError(f"the calibration {path} cannot be read: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(clipped, map(str, each['loc'])))}: {clipped(each['msg'])}".lstrip(": ")
+            for each in error.errors()[:_MOST_PROBLEMS]
+        )
         raise CalibrationError(
-            f"{path} is not a calibration, or a damaged one ({error!r}); make it with "
+            f"{path} is not a calibration, or a damaged one ({problems}); make it with "
             f"'face-embedding-server calibrate'"
         ) from error
+    for point in calibration.operating_points:
+        if not point.threshold_low <= point.threshold <= point.threshold_high:
+            raise CalibrationError(
+                f"{path} is not a calibration: the threshold of '{clipped(point.name)}' is not "
+                f"between threshold_low and threshold_high; make it with 'face-embedding-server "
+                f"calibrate'"
+            )
+    return calibration
+
+
+_CALIBRATION = TypeAdapter(Calibration)

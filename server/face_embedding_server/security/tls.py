@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from face_embedding_models import regular_files
 from face_embedding_server.errors import OperatorError
+from face_embedding_server.limits import MAX_FILE_BYTES
 from face_embedding_server.security.watched import Watched
 
 _MIN_RSA_BITS = 2048
@@ -132,6 +134,6 @@ def _certificates(path: Path, pem: bytes) -> list[x509.Certificate]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return regular_files.read(path, MAX_FILE_BYTES)
     except OSError as error:
         raise TlsError(f"{path} cannot be read: {error}") from error

@@ -115,12 +115,22 @@ def test_one_who_left(engine: Engine) -> None:
 
 def test_close_deadline(engine: Engine) -> None:
     """A face is given up whose deadline would pass before an answer, going by those before."""
-    patient, hasty = engine.embed("patient", Caller(60)), engine.embed("hasty", Caller(1e-9))
+    caller = Caller(60)
+    patient, hasty = engine.embed("patient", Caller(60)), engine.embed("hasty", caller)
+    caller.remaining_s = 1e-9
     engine.let_go()
     patient.result(TIMEOUT_S)
     with pytest.raises(Refusal):
         hasty.result(TIMEOUT_S)
     assert engine.done == ["patient"]
+
+
+def test_deadline_in_the_queue(engine: Engine) -> None:
+    """Nobody waits beyond their deadline, also if no turn ever ends."""
+    waiting = engine.embed("waiting", Caller(0.2))
+    with pytest.raises(Refusal) as raised:
+        waiting.result(TIMEOUT_S)
+    assert raised.value.reason == Reason.ABANDONED
 
 
 def test_stall(engine: Engine) -> None:
