@@ -121,7 +121,13 @@ class ServedModel:
     def _infer(self, face_bgr: Pixels) -> tuple[Vector, float]:
         """Return a raw embedding and its norm."""
         with context.stage(context.INFER):
-            raw = self.backend.embed(face_bgr)
+            try:
+                raw = self.backend.embed(face_bgr)
+            except BaseException as error:
+                if isinstance(error, Exception):
+                    raise
+                # Whatever it is to an engine, to a call it is a fault.
+                raise RuntimeError(f"the engine raised {error!r}") from error
         norm = float(np.linalg.norm(raw))
         if raw.shape != (self.space.size,) or not 0 < norm < np.inf:
             raise ArithmeticError(

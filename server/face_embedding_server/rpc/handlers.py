@@ -13,6 +13,7 @@ What gRPC hands over is a function with arguments, and one of these knows the co
 deadline. gRPC does not promise that; without it all calls are of one connection.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -31,6 +32,8 @@ _WEIGHT = 0.1
 _MARGIN = 1.5
 _LEAST_WAIT_S = 0.05
 _MOST_WAIT_S = 5.0
+
+_log = logging.getLogger(__name__)
 
 # The seconds after which to come again; none for a call that is not refused.
 _REFUSED: ContextVar[float] = ContextVar("refused", default=0)
@@ -98,8 +101,12 @@ class Handlers(ThreadPoolExecutor):
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Step aside for as long as the block lasts, in a thread of these, which waits in it."""
-        connection = self._local.call.connection
+        """Step aside for as long as the block lasts, which waits; in another thread, do nothing."""
+        call: _Call | None = getattr(self._local, "call", None)
+        if call is None:
+            yield
+            return
+        connection = call.connection
         with self._lock:
             steps = connection.aside < self._most_aside - self._aside
             if steps:
@@ -139,10 +146,15 @@ class Handlers(ThreadPoolExecutor):
             # Those that were not taken at their sign, for the share of their connection, are here.
             while call := self._take():
                 self._local.call = call
-                if call.deadline < time.time():
-                    call.fn(_REFUSED.set, _LEAST_WAIT_S)
-                call.fn(*call.args)
-                self._ended(call)
+                try:
+                    if call.deadline < time.time():
+                        call.fn(_REFUSED.set, _LEAST_WAIT_S)
+                    call.fn(*call.args)
+                except BaseException as error:  # The next call needs this thread.
+                    _log.error("a call ended without a status", exc_info=error)
+                finally:
+                    self._local.call = None
+                    self._ended(call)
 
     def _refuse(self, connection: "_Connection", deadline: float) -> float:
         """Return the seconds after which to come again; 0 if the call may wait here."""

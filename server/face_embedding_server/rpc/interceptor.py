@@ -130,7 +130,7 @@ class Interceptor(grpc.ServerInterceptor):
         rules = self._rules.get(method)
         if rules is None:
             rules = _Rules(methods.FOREIGN.get(method, methods.DEBUG), admitted=False)
-            handler = _taking_bytes(handler)
+            handler = _taking_bytes(handler, self._patiently)
         answer = handler.stream_stream or handler.unary_unary
         pool = self._pool(rules, streaming=handler.response_streaming)
         if handler.response_streaming:
@@ -158,6 +158,15 @@ class Interceptor(grpc.ServerInterceptor):
         return grpc.stream_unary_rpc_method_handler(
             unary, response_serializer=handler.response_serializer
         )
+
+    def _patiently(self, data: Iterator[bytes], call: grpc.ServicerContext) -> Iterator[bytes]:
+        """Yield the messages of a stream, whose caller is waited for only so long."""
+        while True:
+            with self._pools.streams.patience.waiting(call.cancel, self._admission.idle_s):
+                message = next(data, None)
+            if message is None:
+                return
+            yield message
 
     def _pool(self, rules: _Rules, *, streaming: bool) -> Handlers:
         if streaming:
@@ -221,7 +230,9 @@ class Interceptor(grpc.ServerInterceptor):
         return self._tracer.call(method, request_id, call.invocation_metadata())
 
 
-def _taking_bytes(handler: Any) -> Any:
+def _taking_bytes(
+    handler: Any, patiently: Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
+) -> Any:
     """Return a handler of gRPC's own, of a stream or of one message, as one that takes bytes."""
 
     def parsed(data: bytes) -> Any:
@@ -232,7 +243,7 @@ def _taking_bytes(handler: Any) -> Any:
 
     if handler.response_streaming:
         return grpc.stream_stream_rpc_method_handler(
-            lambda data, call: handler.stream_stream(map(parsed, data), call),
+            lambda data, call: handler.stream_stream(map(parsed, patiently(data, call)), call),
             response_serializer=handler.response_serializer,
         )
     return grpc.unary_unary_rpc_method_handler(

@@ -121,6 +121,26 @@ def test_aside(calls: Calls) -> None:
     wait_until(lambda: len(calls.begun) == 4)
 
 
+def test_aside_in_another_thread(calls: Calls) -> None:
+    """What a call has done by a thread of its own may wait too."""
+    with calls.handlers.aside():
+        calls.send("a0")
+        wait_until(lambda: calls.begun == ["a0"])
+
+
+def test_survives(calls: Calls, caplog: pytest.LogCaptureFixture) -> None:
+    """A call that raises what nobody catches takes no thread from those after it."""
+
+    def leave() -> None:
+        raise SystemExit
+
+    for number in range(8):
+        calls.send(f"a{number}", work=leave)
+        wait_until(lambda number=number: len(calls.begun) == number + 1)
+    wait_until(lambda: calls.handlers._connections == {})
+    assert len(caplog.records) == 8
+
+
 def test_no_trace(calls: Calls) -> None:
     """Nothing is kept of a connection whose calls have ended."""
     calls.over.set()
