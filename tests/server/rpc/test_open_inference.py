@@ -222,3 +222,11 @@ def test_stream_ends(store: Store, faces: list[Face]) -> None:
             next(stream)
         over.set()
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_stream_of_batches(stub: oip_grpc.GRPCInferenceServiceStub, faces: list[Face]) -> None:
+    """A request of a stream may hold several faces."""
+    batch = request_of("face", "UINT8", [2, 112, 112, 3], faces[0].tobytes() + faces[1].tobytes())
+    (answer,) = stub.ModelStreamInfer(iter([batch]), timeout=TIMEOUT_S)
+    assert answer.error_message == ""
+    assert list(answer.infer_response.outputs[0].shape) == [2, 128]
