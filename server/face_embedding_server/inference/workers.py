@@ -7,8 +7,9 @@ memory at a time.
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextvars import copy_context
+from queue import SimpleQueue
 from typing import ParamSpec, TypeVar
 
 from face_embedding_server import context
@@ -79,21 +80,39 @@ class _Pool:
     """Threads that take work in turns from all callers, and from all calls of a caller."""
 
     def __init__(self, size: int, name: str) -> None:
-        self._threads = ThreadPoolExecutor(size, name)
         self._lock = threading.Lock()
         self._waiting: FairQueue[Callable[[], None]] = FairQueue()
+        # One for each piece of work; false ends a thread.
+        self._signs: SimpleQueue[bool] = SimpleQueue()
+        self._is_closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=name, daemon=True) for _ in range(size)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def add(self, work: Callable[[], None]) -> None:
-        """Have a function run that raises nothing."""
-        with self._lock:
-            self._waiting.put(work, *context.flow())
-        self._threads.submit(self._next)
+        """Have a function run that raises nothing.
 
-    def _next(self) -> None:
+        Raises:
+            RuntimeError: if this is closed.
+        """
         with self._lock:
-            work = self._waiting.get()
-        if work:
-            work()
+            if self._is_closed:
+                raise RuntimeError("the workers are closed")
+            self._waiting.put(work, *context.flow())
+        self._signs.put(True)
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False)
+        """Take no more; what was taken is done."""
+        with self._lock:
+            self._is_closed = True
+        for _ in self._threads:
+            self._signs.put(False)
+
+    def _work(self) -> None:
+        while self._signs.get():
+            with self._lock:
+                work = self._waiting.get()
+            if work:
+                work()

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import FaceEmbeddingClient, InvalidRequestError
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_server.faces.images import Image as Face
-from support import encode, info_of, status_of
+from support import RunningServer, encode, info_of, status_of
+
+TIMEOUT_S = 60
 
 FACE: Face = sample_faces(112, 112)[0].pixels_bgr
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -367,3 +370,23 @@ def test_every_truncation(suffix: str, client: FaceEmbeddingClient) -> None:
     cuts = [data[:length] for length in range(1, len(data) - 12, len(data) // 25)]
     reasons = {getattr(result, "reason", "embedded") for result in client.embed_many(cuts)}
     assert reasons == {"IMAGE_UNREADABLE"}
+
+
+@pytest.mark.parametrize("kind", [grpc.Compression.Gzip, grpc.Compression.Deflate], ids=str)
+def test_compressed(kind: grpc.Compression, server: RunningServer) -> None:
+    """A compressed message is refused before it unfolds, also where nobody has to be known."""
+    with grpc.insecure_channel(server.address, compression=kind) as channel:
+        request = health_pb2.HealthCheckRequest(service="x" * 100_000)
+        with pytest.raises(grpc.RpcError) as caught:
+            health_pb2_grpc.HealthStub(channel).Check(request, timeout=TIMEOUT_S)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "disabled" in caught.value.details()
+
+
+def test_large_health_check(server: RunningServer) -> None:
+    """What is no name of a service is not kept, nor looked for."""
+    with grpc.insecure_channel(server.address) as channel:
+        request = health_pb2.HealthCheckRequest(service="x" * 100_000)
+        with pytest.raises(grpc.RpcError) as caught:
+            health_pb2_grpc.HealthStub(channel).Check(request, timeout=TIMEOUT_S)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
