@@ -184,12 +184,18 @@ def test_late_call(
     narrow: RunningServer, narrow_stub: pb_grpc.FaceEmbeddingServiceStub, photograph: pb.Face
 ) -> None:
     """A call whose deadline passed while it waited for a thread is not computed."""
+
+    def decoded() -> float:
+        return metric(narrow, "stage_duration_seconds_count", stage="decode")
+
+    before = decoded()
     looked, abandoned = looks(narrow), metric(narrow, "rejected_total", reason="ABANDONED")
     first = narrow_stub.Embed.future(pb.EmbedRequest(faces=[photograph] * MANY))
-    wait_until(lambda: metric(narrow, "queue_depth") > 0)
+    # It comes when the thread has just begun to look through the first photograph.
+    wait_until(lambda: decoded() > before)
     small = pb.DetectRequest(encoded=SMALL)
     with pytest.raises(grpc.RpcError) as caught:
-        narrow_stub.Detect(small, timeout=0.2)
+        narrow_stub.Detect(small, timeout=0.01)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert len(first.result().results) == MANY
     narrow_stub.Detect(small)  # Was behind the late one.
