@@ -82,11 +82,10 @@ class Handlers(ThreadPoolExecutor):
         """Take a call from gRPC; see `Executor`. Nothing is told by the future."""
         name, deadline = _origin(args)
         with self._lock:
-            connection = self._connections.get(name)
-            if connection is None:
-                connection = self._connections[name] = _Connection(name)
+            connection = self._connections.get(name) or _Connection(name)
             again_s = self._refuse(connection, deadline)
             if not again_s:
+                self._connections[name] = connection
                 connection.inside += 1
                 self._waiting.put(_Call(fn, args, connection, deadline), name)
                 self._begin_thread()

@@ -150,6 +150,14 @@ def test_no_trace(calls: Calls) -> None:
     wait_until(lambda: calls.handlers._connections == {})
 
 
+def test_no_trace_of_a_refusal(calls: Calls) -> None:
+    """Nothing is kept of a connection of which no call was ever taken."""
+    calls.handlers._most_waiting = 0
+    calls.send("a0")
+    assert calls.refused == ["a0"]
+    assert calls.handlers._connections == {}
+
+
 def test_told(calls: Calls) -> None:
     """GRPC is told nothing by what it gets back, and waits for nothing."""
     done: Future[Any] = calls.handlers.submit(copy_context().run, lambda _: None, Event(b"a"))
