@@ -105,7 +105,7 @@ AUDIT := build/audit/bin
 
 audit: $(AUDIT)/pip-audit  ## look for known vulnerabilities of what the lock has; needs the network
 	$(AUDIT)/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict || \
-		(echo "vulnerable packages, or no advisories: pypi.org has them, and has to be reached" && exit 1)
+		(echo "vulnerable packages, or no advisories: their database has to be reached" && exit 1)
 
 $(AUDIT)/pip-audit:
 	$(PYTHON) -m venv build/audit

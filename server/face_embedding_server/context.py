@@ -80,7 +80,7 @@ class Call:
         self.aside = aside
         self.request_id = request_id
         # Who calls, by name or by connection: nobody waits for all that another brought.
-        self.by = ""
+        self.by: object = ""
         self.sink = sink
         self.tracer = tracer
         self._caller = caller

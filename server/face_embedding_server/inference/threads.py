@@ -27,8 +27,8 @@ OPEN_ASIDE = 28
 HEALTH_ASIDE = 60
 # Calls that wait for one of these threads, of each kind; more of them are refused.
 WAITING = 1024
-# As many as there are turns, and as many that are about to have one.
-_HANDLERS_PER_CPU = 8
+# For each turn one that has it, and one that is about to.
+_HANDLERS_PER_TURN = 2
 _LEAST_HANDLERS = 16
 # Two for each stream of the engine, so that none waits for the next face.
 _WORKERS_PER_CPU = 2
@@ -41,7 +41,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def handlers() -> int:
     """Return the number of calls with one answer that are in work at a time."""
-    return max(_LEAST_HANDLERS, _HANDLERS_PER_CPU * available_cpus())
+    return max(_LEAST_HANDLERS, _HANDLERS_PER_TURN * turns())
 
 
 def workers() -> int:

@@ -20,10 +20,14 @@ from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
+import grpc
+
 from face_embedding_server.inference.fair import FairQueue
+from face_embedding_server.rpc import methods
 from face_embedding_server.rpc.patience import Patience
 
 # How much a new interval between ends of calls counts in the smoothed one.
@@ -120,6 +124,21 @@ class Handlers(ThreadPoolExecutor):
                 with self._lock:
                     self._step(connection, -1)
 
+    def receive(self, data: Iterator[bytes], call: grpc.ServicerContext) -> bytes:
+        """Return the only message of a call, which waits for it aside, and only so long.
+
+        Raises:
+            Refusal: if there is none.
+        """
+        with self.aside(), self.patience.waiting(call.cancel):
+            return methods.only(data)
+
+    @property
+    def connection(self) -> Hashable:
+        """What names the connection of the call that this thread, one of these, works for."""
+        call: _Call = self._local.call
+        return call.connection.name
+
     def close(self) -> None:
         """Let the threads end once they have nothing to do."""
         with self._lock:
@@ -199,37 +218,6 @@ class Handlers(ThreadPoolExecutor):
                 del self._connections[connection.name]
 
 
-class _Call:
-    """A call as gRPC handed it over."""
-
-    __slots__ = ("args", "connection", "deadline", "fn")
-
-    def __init__(
-        self,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        connection: "_Connection",
-        deadline: float,
-    ) -> None:
-        self.fn = fn
-        self.args = args
-        self.connection = connection
-        self.deadline = deadline
-
-
-class _Connection:
-    """What a connection has here."""
-
-    __slots__ = ("aside", "inside", "name", "pace", "running")
-
-    def __init__(self, name: Hashable) -> None:
-        self.name = name
-        self.inside = 0
-        self.running = 0
-        self.aside = 0
-        self.pace = _Pace()
-
-
 class _Pace:
     """The usual time from the end of one call to that of the next, while there are any."""
 
@@ -249,6 +237,27 @@ class _Pace:
         usual_s = self.usual_s or took_s
         self.usual_s = usual_s + _WEIGHT * (took_s - usual_s)
         self._since = now if goes_on else None
+
+
+@dataclass(eq=False, slots=True)
+class _Connection:
+    """What a connection has here."""
+
+    name: Hashable
+    inside: int = 0
+    running: int = 0
+    aside: int = 0
+    pace: _Pace = field(default_factory=_Pace)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Call:
+    """A call as gRPC handed it over."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    connection: _Connection
+    deadline: float
 
 
 def _origin(args: tuple[Any, ...]) -> tuple[Hashable, float]:

@@ -133,8 +133,7 @@ class Health:
         if again_s := come_again_s():
             turn_away(context, again_s)
         try:
-            with handlers.aside(), handlers.patience.waiting(context.cancel):
-                message = methods.only(data)
+            message = handlers.receive(data, context)
             if len(message) > _MOST_BYTES:
                 raise Refusal(Reason.MALFORMED, f"no name of a service has {len(message)} bytes")
             return str(methods.parse(health_pb2.HealthCheckRequest, message).service)

@@ -149,8 +149,7 @@ class Interceptor(grpc.ServerInterceptor):
             self._turn_away_if_refused(method, call)
             with self._call("unary", method, rules, pool, call):
                 # A stop does not wait for callers who have not sent anything.
-                with pool.aside(), pool.patience.waiting(call.cancel):
-                    message = methods.only(data)
+                message = pool.receive(data, call)
                 with self._admitted(rules, len(message)):
                     return answer(message, call)
 
@@ -201,7 +200,7 @@ class Interceptor(grpc.ServerInterceptor):
         with context.entered(entered), self._span(method, request_id, call) as span:
             try:
                 caller = self._access.check(rules.permissions, call)
-                entered.by = caller or call.peer()
+                entered.by = caller or pool.connection
                 yield
             except grpc.RpcError:
                 unless_said = grpc.StatusCode.UNKNOWN

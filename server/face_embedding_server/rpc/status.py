@@ -78,16 +78,13 @@ def report(error: Exception) -> Refusal:
 def abort(call: grpc.ServicerContext, refusal: Refusal) -> NoReturn:
     """End a call with a refusal as its status."""
     status = status_of(refusal)
-    trailers = _trailers(status, refusal.again_s)
-    call.set_trailing_metadata((*(call.trailing_metadata() or ()), *trailers))
-    call.abort(code_of(refusal), status.message)
+    _end(call, code_of(refusal), status.message, _trailers(status, refusal.again_s))
 
 
 def turn_away(call: grpc.ServicerContext, again_s: float) -> NoReturn:
     """End a call with OVERLOADED, at the least cost: when that is done it is done often."""
     trailers, message = _overloaded(math.ceil(again_s / _AGAIN_STEP_S))
-    call.set_trailing_metadata((*(call.trailing_metadata() or ()), *trailers))
-    call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+    _end(call, _CODES[Reason.OVERLOADED], message, trailers)
 
 
 @functools.cache
@@ -105,6 +102,13 @@ def overloaded(again_s: float) -> Refusal:
         "again later",
         again_s=again_s,
     )
+
+
+def _end(
+    call: grpc.ServicerContext, code: grpc.StatusCode, message: str, trailers: _Trailers
+) -> NoReturn:
+    call.set_trailing_metadata((*(call.trailing_metadata() or ()), *trailers))
+    call.abort(code, message)
 
 
 def _trailers(status: status_pb2.Status, again_s: float) -> _Trailers:
