@@ -189,7 +189,7 @@ class Comparison:
     """The result of comparing two faces.
 
     Args:
-        cosine_similarity: from -1 to 1.
+        cosine_similarity: from -1 to 1; NaN for a caller that may only decide.
         match: whether it reaches the threshold; None if undecided or without a criterion.
         threshold: the threshold that was decided by, if there was one.
         space: the embedding space of the comparison.

@@ -81,6 +81,8 @@ class Call:
         self.request_id = request_id
         # Who calls, by name or by connection: nobody waits for all that another brought.
         self.by: object = ""
+        # Those of the method that the caller has.
+        self.permissions: frozenset[str] = frozenset()
         self.sink = sink
         self.tracer = tracer
         self._caller = caller
@@ -115,6 +117,12 @@ def request_id() -> str:
     """Return the id of the current call; empty if there is none."""
     call = _CALL.get()
     return call.request_id if call else ""
+
+
+def may(permission: str) -> bool:
+    """Return whether the current call's caller has one of the permissions that its method takes."""
+    call = _CALL.get()
+    return call is None or permission in call.permissions
 
 
 def flow() -> tuple[object, ...]:

@@ -7,6 +7,7 @@ that was refused), 2 for an error.
 import argparse
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,9 +106,10 @@ def _compare(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
         threshold=options.threshold,
         operating_point=options.operating_point,
     )
+    is_told = not math.isnan(result.cosine_similarity)
     if options.json:
         facts = {
-            "cosine_similarity": result.cosine_similarity,
+            "cosine_similarity": result.cosine_similarity if is_told else None,
             "decision": result.decision or "UNSPECIFIED",
             "threshold": result.threshold,
             "expected_false_match_rate": result.expected_false_match_rate,
@@ -118,7 +120,8 @@ def _compare(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
         }
         print(json.dumps(facts, indent=2))
     else:
-        print(f"cosine similarity {result.cosine_similarity:.4f}{_verdict(result)}")
+        similarity = f"{result.cosine_similarity:.4f}" if is_told else "not told"
+        print(f"cosine similarity {similarity}{_verdict(result)}")
         for file, prepared in ((options.first, result.first), (options.second, result.second)):
             output.print_warnings(str(file), prepared.warnings if prepared else ())
     return 0 if result.decision in (None, "MATCH") else EXIT_NO

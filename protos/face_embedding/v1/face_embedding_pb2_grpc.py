@@ -108,7 +108,9 @@ class FaceEmbeddingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Compare(self, request, context):
-        """Compares two faces, each given as an image or as a stored embedding.
+        """Compares two faces, each given as an image or as a stored embedding. A
+        caller that may only decide has to name an operating point, or is refused
+        with PERMISSION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,7 +59,10 @@ class FaceEmbeddingServiceStub:
     has taken, and then ends the stream with UNAVAILABLE and STOPPING.
     """
     Compare: _grpc.UnaryUnaryMultiCallable[_face_embedding_pb2.CompareRequest, _face_embedding_pb2.CompareResponse]
-    """Compares two faces, each given as an image or as a stored embedding."""
+    """Compares two faces, each given as an image or as a stored embedding. A
+    caller that may only decide has to name an operating point, or is refused
+    with PERMISSION.
+    """
     Detect: _grpc.UnaryUnaryMultiCallable[_face_embedding_pb2.DetectRequest, _face_embedding_pb2.DetectResponse]
     """Finds the faces of a photograph, without embedding them."""
     GetModelInfo: _grpc.UnaryUnaryMultiCallable[_face_embedding_pb2.GetModelInfoRequest, _face_embedding_pb2.GetModelInfoResponse]
@@ -96,7 +99,10 @@ class FaceEmbeddingServiceAsyncStub(FaceEmbeddingServiceStub):
     has taken, and then ends the stream with UNAVAILABLE and STOPPING.
     """
     Compare: _aio.UnaryUnaryMultiCallable[_face_embedding_pb2.CompareRequest, _face_embedding_pb2.CompareResponse]  # type: ignore[assignment]
-    """Compares two faces, each given as an image or as a stored embedding."""
+    """Compares two faces, each given as an image or as a stored embedding. A
+    caller that may only decide has to name an operating point, or is refused
+    with PERMISSION.
+    """
     Detect: _aio.UnaryUnaryMultiCallable[_face_embedding_pb2.DetectRequest, _face_embedding_pb2.DetectResponse]  # type: ignore[assignment]
     """Finds the faces of a photograph, without embedding them."""
     GetModelInfo: _aio.UnaryUnaryMultiCallable[_face_embedding_pb2.GetModelInfoRequest, _face_embedding_pb2.GetModelInfoResponse]  # type: ignore[assignment]
@@ -148,7 +154,10 @@ class FaceEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _face_embedding_pb2.CompareRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_face_embedding_pb2.CompareResponse, _abc.Awaitable[_face_embedding_pb2.CompareResponse]]:
-        """Compares two faces, each given as an image or as a stored embedding."""
+        """Compares two faces, each given as an image or as a stored embedding. A
+        caller that may only decide has to name an operating point, or is refused
+        with PERMISSION.
+        """
 
     @_abc_1.abstractmethod
     def Detect(

@@ -1,5 +1,6 @@
 """The service of the contract: one method a call."""
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ class FaceEmbeddingService:
         with context.stage(context.RESPOND):
             similarity = cosine_similarity(first.vector, second.vector)
             response = decide(similarity)
-            response.cosine_similarity = similarity
+            response.cosine_similarity = similarity if context.may("compare") else math.nan
             response.space = model.space.id
             response.model_version = model.version
             for side, prepared in (
@@ -260,6 +261,13 @@ def _criterion(
 ) -> Callable[[float], pb.CompareResponse]:
     """Return what decides on a similarity, as the beginning of the answer."""
     kind = request.WhichOneof("criterion")
+    if kind != "operating_point" and not context.may("compare"):
+        # By thresholds of one's own a similarity is found to any digit.
+        raise Refusal(
+            Reason.PERMISSION,
+            "a caller with the permission decide, without compare, has to name an operating point",
+            "operating_point",
+        )
     if kind == "operating_point":
         point = model.operating_point(request.operating_point)
         return lambda similarity: pb.CompareResponse(

@@ -199,7 +199,8 @@ class Interceptor(grpc.ServerInterceptor):
         caller, unless_said = "", grpc.StatusCode.OK
         with context.entered(entered), self._span(method, request_id, call) as span:
             try:
-                caller = self._access.check(rules.permissions, call)
+                known = self._access.check(rules.permissions, call)
+                caller, entered.permissions = known.name, known.permissions
                 entered.by = caller or pool.connection
                 yield
             except grpc.RpcError:

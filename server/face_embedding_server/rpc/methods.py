@@ -18,8 +18,8 @@ from face_embedding_server.security.access import Permission
 
 OPEN: frozenset[Permission] = frozenset()
 EMBED: frozenset[Permission] = frozenset({"embed"})
-COMPARE: frozenset[Permission] = frozenset({"compare"})
-DESCRIBE: frozenset[Permission] = frozenset({"embed", "compare", "info"})
+COMPARE: frozenset[Permission] = frozenset({"compare", "decide"})
+DESCRIBE: frozenset[Permission] = frozenset({"embed", "compare", "decide", "info"})
 INSPECT: frozenset[Permission] = frozenset({"info"})
 DEBUG: frozenset[Permission] = frozenset({"debug"})
 

@@ -17,6 +17,7 @@ import hmac
 import secrets
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -40,7 +41,7 @@ from face_embedding_server.errors import OperatorError, Reason, Refusal
 from face_embedding_server.limits import MAX_FILE_BYTES
 from face_embedding_server.security.watched import Watched
 
-Permission = Literal["embed", "compare", "info", "debug"]
+Permission = Literal["embed", "compare", "decide", "info", "debug"]
 
 _SCHEME = "bearer "
 _AUTHORIZATION = "authorization"
@@ -77,6 +78,19 @@ class Caller(BaseModel):
     certificates: frozenset[Annotated[str, Field(min_length=1)]] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Who makes a call.
+
+    Args:
+        name: the caller's; empty where none is needed.
+        permissions: those of the call that it has; any of them is enough to make it.
+    """
+
+    name: str
+    permissions: frozenset[Permission]
+
+
 class _Callers(RootModel[dict[str, Caller]]):
     """The access file."""
 
@@ -111,8 +125,8 @@ class Access:
 
         self._callers = Watched([file], functools.partial(read, file)) if file else None
 
-    def check(self, permissions: frozenset[Permission], context: grpc.ServicerContext) -> str:
-        """Return the caller's name; empty where none is needed.
+    def check(self, permissions: frozenset[Permission], context: grpc.ServicerContext) -> Known:
+        """Return who makes a call, and what lets them.
 
         Args:
             permissions: any of these is enough; none at all means that anyone may call.
@@ -122,15 +136,15 @@ class Access:
             Refusal: if the caller is not known, or may not make this call.
         """
         if self._callers is None or not permissions:
-            return ""
+            return Known("", permissions)
         name, caller = _recognise(self._callers.get(), context)
-        if not caller.permissions & permissions:
+        if not (granted := caller.permissions & permissions):
             raise Refusal(
                 Reason.PERMISSION,
                 f"'{name}' may not call this method; it needs the permission "
                 f"{' or '.join(sorted(permissions))}",
             )
-        return name
+        return Known(name, granted)
 
 
 def new_token() -> tuple[str, str]:

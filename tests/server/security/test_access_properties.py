@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from face_embedding_server.security.access import Access, AccessError
+from face_embedding_server.security.access import Access, AccessError, Permission
 from support.damage import attempt, damaged
 
 _DIGEST = hashlib.sha256(b"token").hexdigest()
@@ -65,7 +66,7 @@ def test_any_tables(path: Path, callers: Mapping[str, Mapping[str, str]]) -> Non
 @given(permissions=st.lists(st.text(max_size=8), min_size=1, max_size=3))
 def test_unknown_permissions(path: Path, permissions: list[str]) -> None:
     """A permission that there is not is refused, and not left aside."""
-    unknown = [each for each in permissions if each not in ("embed", "compare", "info", "debug")]
+    unknown = [each for each in permissions if each not in get_args(Permission)]
     listed = ", ".join('"' + "".join(f"\\U{ord(c):08x}" for c in each) + '"' for each in unknown)
     path.write_text(f'[a]\npermissions = ["embed", {listed}]\ncertificates = ["x"]\n', "utf-8")
     if unknown:

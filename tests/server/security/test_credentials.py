@@ -31,6 +31,7 @@ METHODS = {
         *(f"{V2}/{name}" for name in ("ModelInfer", "ModelStreamInfer")),
     ],
     "compare": [f"{V1}/Compare"],
+    "decide": [f"{V1}/Compare"],
     "info": ["grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"],
     "debug": ["grpc.channelz.v1.Channelz/GetServers"],
 }
@@ -100,7 +101,7 @@ def digest(token: str) -> str:
 
 ACCESS = f"""
 [everything]
-permissions = ["embed", "compare", "info", "debug"]
+permissions = ["embed", "compare", "decide", "info", "debug"]
 tokens = [
   {{ sha256 = "{digest("old")}", expires = {PAST:%Y-%m-%dT%H:%M:%SZ} }},
   {{ sha256 = "{digest("right")}", expires = 2999-01-01T00:00:00Z }},
