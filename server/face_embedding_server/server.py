@@ -15,7 +15,7 @@ from face_embedding_server.inference import threads
 from face_embedding_server.inference.model import ServedModel
 from face_embedding_server.inference.registry import Registry
 from face_embedding_server.inference.workers import Workers
-from face_embedding_server.rpc import channelz, face_embedding, health
+from face_embedding_server.rpc import channelz, face_embedding, health, shares
 from face_embedding_server.rpc.admission import Admission
 from face_embedding_server.rpc.face_embedding import FaceEmbeddingService
 from face_embedding_server.rpc.handlers import Handlers
@@ -25,6 +25,7 @@ from face_embedding_server.rpc.methods import handler
 from face_embedding_server.rpc.open_inference import service as open_inference
 from face_embedding_server.rpc.open_inference.service import InferenceService
 from face_embedding_server.rpc.patience import Patience
+from face_embedding_server.rpc.shares import ShareOf
 from face_embedding_server.security import tls
 from face_embedding_server.security.access import Access
 from face_embedding_server.security.tls import TlsFiles
@@ -87,7 +88,12 @@ class Server:
         self._settings = settings
         self.metrics = Metrics()
         self._registry = Registry(settings, self.metrics)
-        self._pools = _pools(settings)
+        access = Access(
+            settings.access,
+            takes_tokens=bool(settings.tls_certificate) or settings.allow_plaintext_tokens,
+            takes_certificates=bool(settings.tls_client_ca),
+        )
+        self._pools = _pools(settings, shares.by_caller(access))
         self._admission = Admission(
             settings.max_bytes_in_flight, self._pools.streams.patience, settings.stream_idle_s
         )
@@ -98,11 +104,6 @@ class Server:
         self._given_up = give_up
         self._watchdog = Watchdog(
             self._registry.models, settings.stall_s, self._engine_fails, self._engine_stalls
-        )
-        access = Access(
-            settings.access,
-            takes_tokens=bool(settings.tls_certificate) or settings.allow_plaintext_tokens,
-            takes_certificates=bool(settings.tls_client_ca),
         )
         version = importlib.metadata.version("face-embedding")
         shared = (self._registry, self._admission, settings, self._workers)
@@ -222,9 +223,9 @@ class Server:
             ) from error
 
 
-def _pools(settings: Settings) -> Pools:
+def _pools(settings: Settings, share_of: ShareOf) -> Pools:
     unary, streams, opened = (
-        Handlers(size, aside, threads.WAITING, Patience(settings.patience_s))
+        Handlers(size, aside, threads.WAITING, Patience(settings.patience_s), share_of)
         for size, aside in (
             (threads.handlers(), threads.ASIDE),
             (threads.STREAMS, 0),

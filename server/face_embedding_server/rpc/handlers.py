@@ -2,15 +2,15 @@
 
 gRPC hands each call over before any of its message is read, in the one thread that serves all
 connections. Here it is decided at once: a call gets a thread in its turn, which goes round the
-connections, or it is refused, as its answer would come too late. A refusal costs no thread, so that
+callers, or it is refused, as its answer would come too late. A refusal costs no thread, so that
 a server with more calls than it can answer goes on answering as many as it can.
 
 A call that only waits, for its message or for other threads, steps aside: it keeps its thread, and
 another one takes the next call. So few threads compute at a time, and those who wait, as callers of
 photographs do, keep nobody else from being answered.
 
-What gRPC hands over is a function with arguments, and one of these knows the connection and the
-deadline. gRPC does not promise that; without it all calls are of one connection.
+What gRPC hands over is a function with arguments, and one of these knows the caller and the
+deadline. gRPC does not promise that; without it all calls are of one caller.
 """
 
 import logging
@@ -27,8 +27,9 @@ from typing import Any
 import grpc
 
 from face_embedding_server.inference.fair import FairQueue
-from face_embedding_server.rpc import methods
+from face_embedding_server.rpc import methods, shares
 from face_embedding_server.rpc.patience import Patience
+from face_embedding_server.rpc.shares import ShareOf
 
 # How much a new interval between ends of calls counts in the smoothed one.
 _WEIGHT = 0.1
@@ -54,7 +55,7 @@ def come_again_s() -> float:
 class Handlers(ThreadPoolExecutor):
     """Threads that take calls.
 
-    Of threads, of those aside and of those who wait, a connection has at most as many as it leaves
+    Of threads, of those aside and of those who wait, a caller has at most as many as it leaves
     free.
 
     Args:
@@ -62,10 +63,19 @@ class Handlers(ThreadPoolExecutor):
         aside: how many more may step aside.
         waiting: how many more wait for a thread; others are refused.
         patience: how long threads wait for callers; less while all are taken.
+        share_of: names the caller of a call.
     """
 
-    def __init__(self, size: int, aside: int, waiting: int, patience: Patience) -> None:
+    def __init__(
+        self,
+        size: int,
+        aside: int,
+        waiting: int,
+        patience: Patience,
+        share_of: ShareOf = shares.by_connection,
+    ) -> None:
         super().__init__(1)  # gRPC asks for one; its thread is never begun.
+        self._share_of = share_of
         self.patience = patience
         self._size = size
         self._most_aside = aside
@@ -75,7 +85,7 @@ class Handlers(ThreadPoolExecutor):
         self._running = 0
         self._aside = 0
         self._waiting: FairQueue[_Call] = FairQueue()
-        self._connections: dict[Hashable, _Connection] = {}
+        self._callers: dict[Hashable, _Share] = {}
         self._pace = _Pace()
         # What each thread works for.
         self._local = threading.local()
@@ -84,14 +94,14 @@ class Handlers(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **_: Any) -> "Future[Any]":
         """Take a call from gRPC; see `Executor`. Nothing is told by the future."""
-        name, deadline = _origin(args)
+        name, deadline = self._origin(args)
         with self._lock:
-            connection = self._connections.get(name) or _Connection(name)
-            again_s = self._refuse(connection, deadline)
+            share = self._callers.get(name) or _Share(name)
+            again_s = self._refuse(share, deadline)
             if not again_s:
-                self._connections[name] = connection
-                connection.inside += 1
-                self._waiting.put(_Call(fn, args, connection, deadline), name)
+                self._callers[name] = share
+                share.inside += 1
+                self._waiting.put(_Call(fn, args, share, deadline), name)
                 self._begin_thread()
                 is_full = self._running >= self._size and self._aside >= self._most_aside
         if again_s:
@@ -109,11 +119,11 @@ class Handlers(ThreadPoolExecutor):
         if call is None:
             yield
             return
-        connection = call.connection
+        share = call.share
         with self._lock:
-            steps = connection.aside < self._most_aside - self._aside
+            steps = share.aside < self._most_aside - self._aside
             if steps:
-                self._step(connection, +1)
+                self._step(share, +1)
                 if self._waiting:
                     self._begin_thread()
                     self._signs.put(True)
@@ -122,7 +132,7 @@ class Handlers(ThreadPoolExecutor):
         finally:
             if steps:
                 with self._lock:
-                    self._step(connection, -1)
+                    self._step(share, -1)
 
     def receive(self, data: Iterator[bytes], call: grpc.ServicerContext) -> bytes:
         """Return the only message of a call, which waits for it aside, and only so long.
@@ -134,10 +144,10 @@ class Handlers(ThreadPoolExecutor):
             return methods.only(data)
 
     @property
-    def connection(self) -> Hashable:
-        """What names the connection of the call that this thread, one of these, works for."""
+    def caller(self) -> Hashable:
+        """What names the caller of the call that this thread, one of these, works for."""
         call: _Call = self._local.call
-        return call.connection.name
+        return call.share.name
 
     def close(self) -> None:
         """Let the threads end once they have nothing to do."""
@@ -146,11 +156,19 @@ class Handlers(ThreadPoolExecutor):
                 self._signs.put(False)
         self.patience.close()
 
-    def _step(self, connection: "_Connection", aside: int) -> None:
+    def _origin(self, args: tuple[Any, ...]) -> tuple[Hashable, float]:
+        """Return the caller of a call, and its deadline in seconds since 1970."""
+        try:
+            event = args[1]
+            return self._share_of(event), event.call_details.deadline
+        except (IndexError, AttributeError):
+            return None, float("inf")
+
+    def _step(self, share: "_Share", aside: int) -> None:
         self._aside += aside
         self._running -= aside
-        connection.aside += aside
-        connection.running -= aside
+        share.aside += aside
+        share.running -= aside
 
     def _begin_thread(self) -> None:
         """Begin one more thread if there is a call that none can take."""
@@ -161,7 +179,7 @@ class Handlers(ThreadPoolExecutor):
 
     def _work(self) -> None:
         while self._signs.get():
-            # Those that were not taken at their sign, for the share of their connection, are here.
+            # Those that were not taken at their sign, for the share of their caller, are here.
             while call := self._take():
                 self._local.call = call
                 try:
@@ -174,48 +192,48 @@ class Handlers(ThreadPoolExecutor):
                     self._local.call = None
                     self._ended(call)
 
-    def _refuse(self, connection: "_Connection", deadline: float) -> float:
+    def _refuse(self, share: "_Share", deadline: float) -> float:
         """Return the seconds after which to come again; 0 if the call may wait here."""
-        waiting = connection.inside - connection.running - connection.aside
-        wait_s = _MARGIN * self._wait_s(connection, waiting)
+        waiting = share.inside - share.running - share.aside
+        wait_s = _MARGIN * self._wait_s(share, waiting)
         is_late = wait_s and time.time() + wait_s > deadline
         if is_late or waiting >= self._most_waiting - len(self._waiting):
             return min(max(wait_s, _LEAST_WAIT_S), _MOST_WAIT_S)
         return 0
 
-    def _wait_s(self, connection: "_Connection", waiting: int) -> float:
-        """Return how long a call of a connection that has so many waiting will take to its end."""
-        if waiting and connection.pace.usual_s:
-            return connection.pace.usual_s * connection.inside
+    def _wait_s(self, share: "_Share", waiting: int) -> float:
+        """Return how long a call of a caller that has so many waiting will take to its end."""
+        if waiting and share.pace.usual_s:
+            return share.pace.usual_s * share.inside
         if self._running < self._size:
             return 0
-        return self._pace.usual_s * (self._running + waiting * len(self._connections))
+        return self._pace.usual_s * (self._running + waiting * len(self._callers))
 
     def _take(self) -> "_Call | None":
-        """Take the next call whose connection may have one more thread."""
+        """Take the next call whose caller may have one more thread."""
         with self._lock:
             call = self._waiting.get(self._may_run) if self._running < self._size else None
             if call:
                 self._running += 1
-                call.connection.running += 1
+                call.share.running += 1
                 self._pace.begun()
-                call.connection.pace.begun()
+                call.share.pace.begun()
             return call
 
     def _may_run(self, name: Hashable) -> bool:
-        running = self._connections[name].running
+        running = self._callers[name].running
         return not running or running < self._size - self._running
 
     def _ended(self, call: "_Call") -> None:
-        connection = call.connection
+        share = call.share
         with self._lock:
             self._running -= 1
-            connection.running -= 1
-            connection.inside -= 1
+            share.running -= 1
+            share.inside -= 1
             self._pace.ended(goes_on=self._running > 0)
-            connection.pace.ended(goes_on=connection.inside > 0)
-            if not connection.inside:
-                del self._connections[connection.name]
+            share.pace.ended(goes_on=share.inside > 0)
+            if not share.inside:
+                del self._callers[share.name]
 
 
 class _Pace:
@@ -240,8 +258,8 @@ class _Pace:
 
 
 @dataclass(eq=False, slots=True)
-class _Connection:
-    """What a connection has here."""
+class _Share:
+    """What a caller has here."""
 
     name: Hashable
     inside: int = 0
@@ -256,17 +274,8 @@ class _Call:
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
-    connection: _Connection
+    share: _Share
     deadline: float
-
-
-def _origin(args: tuple[Any, ...]) -> tuple[Hashable, float]:
-    """Return the connection of a call, and its deadline in seconds since 1970."""
-    try:
-        event = args[1]
-        return event.call.peer(), event.call_details.deadline
-    except (IndexError, AttributeError):
-        return None, float("inf")
 
 
 def _end_at_once(fn: Callable[..., Any], args: tuple[Any, ...], again_s: float) -> None:

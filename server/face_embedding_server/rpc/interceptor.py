@@ -201,7 +201,7 @@ class Interceptor(grpc.ServerInterceptor):
             try:
                 known = self._access.check(rules.permissions, call)
                 caller, entered.permissions = known.name, known.permissions
-                entered.by = caller or pool.connection
+                entered.by = pool.caller
                 yield
             except grpc.RpcError:
                 unless_said = grpc.StatusCode.UNKNOWN

@@ -8,19 +8,25 @@ A TOML file names the callers, how each is recognised, and what it may call:
     certificates = ["search.example.org"]
 
 Only digests of tokens are in it, so that reading it lets nobody in; a token is random and long, so
-that its digest needs no salt.
+that its digest needs no salt, and how long it takes to find tells nothing of it.
+
+A caller can be a proxy, which says in the metadata for whom each call is:
+
+    [mesh]
+    permissions = ["embed"]
+    certificates = ["proxy.example.org"]
+    forwards = "x-forwarded-client-cert"
 """
 
 import functools
 import hashlib
-import hmac
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import grpc
 from cryptography import x509
@@ -33,12 +39,14 @@ from pydantic import (
     RootModel,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from face_embedding_models import regular_files, toml
 from face_embedding_models.texts import clipped
 from face_embedding_server.errors import OperatorError, Reason, Refusal
 from face_embedding_server.limits import MAX_FILE_BYTES
+from face_embedding_server.security import forwarded
 from face_embedding_server.security.watched import Watched
 
 Permission = Literal["embed", "compare", "decide", "info", "debug"]
@@ -48,6 +56,9 @@ _AUTHORIZATION = "authorization"
 _CERTIFICATE = "x509_pem_cert"
 _KNOWN_CERTIFICATES = 256
 _TOKEN_BYTES = 32
+
+# Its values are text, or bytes where the key ends in -bin.
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 
 class AccessError(OperatorError):
@@ -69,13 +80,23 @@ class Token(BaseModel):
 
 
 class Caller(BaseModel):
-    """A caller: what it may call, and the tokens and certificate names that it is known by."""
+    """A caller: what it may call, and the tokens and certificate names that it is known by.
+
+    `forwards` makes it a proxy: it names the metadata key that says for whom its calls are.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     permissions: frozenset[Permission]
     tokens: tuple[Token, ...] = ()
     certificates: frozenset[Annotated[str, Field(min_length=1)]] = frozenset()
+    forwards: str | None = Field(None, pattern=r"^[a-z0-9_.-]+$")
+
+    @model_validator(mode="after")
+    def _check(self) -> "Caller":
+        if self.forwards and not self.certificates:
+            raise ValueError("forwards is for a proxy that is known by its certificates: name them")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +116,15 @@ class _Callers(RootModel[dict[str, Caller]]):
     """The access file."""
 
 
+class _Index:
+    """The callers, by what they are known by."""
+
+    def __init__(self, callers: Mapping[str, Caller]) -> None:
+        named = callers.items()
+        self.tokens = {t.sha256: (name, each, t) for name, each in named for t in each.tokens}
+        self.certificates = {c: (name, each) for name, each in named for c in each.certificates}
+
+
 class Access:
     """Knows the callers.
 
@@ -110,7 +140,7 @@ class Access:
     """
 
     def __init__(self, file: Path | None, *, takes_tokens: bool, takes_certificates: bool) -> None:
-        def read(file: Path) -> Mapping[str, Caller]:
+        def read(file: Path) -> _Index:
             callers = _read(file)
             if not takes_tokens and any(caller.tokens for caller in callers.values()):
                 raise AccessError(
@@ -121,7 +151,7 @@ class Access:
                 raise AccessError(
                     f"{file} names certificates, which clients only show if tls_client_ca is set"
                 )
-            return callers
+            return _Index(callers)
 
         self._callers = Watched([file], functools.partial(read, file)) if file else None
 
@@ -137,7 +167,9 @@ class Access:
         """
         if self._callers is None or not permissions:
             return Known("", permissions)
-        name, caller = _recognise(self._callers.get(), context)
+        name, caller = _recognise(
+            self._callers.get(), context.invocation_metadata(), lambda: _certificate(context)
+        )
         if not (granted := caller.permissions & permissions):
             raise Refusal(
                 Reason.PERMISSION,
@@ -145,6 +177,22 @@ class Access:
                 f"{' or '.join(sorted(permissions))}",
             )
         return Known(name, granted)
+
+    def name(self, metadata: Metadata, certificate: Callable[[], bytes | None]) -> str:
+        """Return the name of who makes a call; empty if they are not known.
+
+        It looks at no file and lets nobody in: `check` does.
+
+        Args:
+            metadata: the call's.
+            certificate: returns the connection's client certificate, as PEM.
+        """
+        if self._callers is None:
+            return ""
+        try:
+            return _recognise(self._callers.last, metadata, certificate)[0]
+        except Refusal:
+            return ""
 
 
 def new_token() -> tuple[str, str]:
@@ -178,14 +226,18 @@ def _read(file: Path) -> Mapping[str, Caller]:
     return callers
 
 
-def _recognise(callers: Mapping[str, Caller], context: grpc.ServicerContext) -> tuple[str, Caller]:
-    token = _token(context)
+def _recognise(
+    index: _Index, metadata: Metadata, certificate: Callable[[], bytes | None]
+) -> tuple[str, Caller]:
+    token = _token(metadata)
     if token is not None:
-        return _by_token(callers, token)
-    names = _certificate_names(context)
-    for name, caller in callers.items():
-        if caller.certificates & names:
-            return name, caller
+        return _by_token(index, token)
+    pem = certificate()
+    names = names_in(pem) if pem else frozenset()
+    if known := names & index.certificates.keys():
+        name, caller = index.certificates[min(known)]
+        identity = forwarded.identity(caller.forwards, metadata) if caller.forwards else ""
+        return f"{name}/{identity}" if identity else name, caller
     if names:
         raise Refusal(
             Reason.CREDENTIALS_UNKNOWN,
@@ -198,8 +250,8 @@ def _recognise(callers: Mapping[str, Caller], context: grpc.ServicerContext) -> 
     )
 
 
-def _token(context: grpc.ServicerContext) -> str | None:
-    for key, value in context.invocation_metadata():
+def _token(metadata: Metadata) -> str | None:
+    for key, value in metadata:
         if key == _AUTHORIZATION:
             if not isinstance(value, str) or not value.lower().startswith(_SCHEME):
                 raise Refusal(
@@ -210,18 +262,11 @@ def _token(context: grpc.ServicerContext) -> str | None:
     return None
 
 
-def _by_token(callers: Mapping[str, Caller], token: str) -> tuple[str, Caller]:
-    digest = _digest(token)
-    found = [
-        (name, caller, known)
-        for name, caller in callers.items()
-        for known in caller.tokens
-        # Compares all, each in the same time, so that the time tells nothing of any of them.
-        if hmac.compare_digest(known.sha256, digest)
-    ]
-    if not found:
+def _by_token(index: _Index, token: str) -> tuple[str, Caller]:
+    found = index.tokens.get(_digest(token))
+    if found is None:
         raise Refusal(Reason.CREDENTIALS_UNKNOWN, "the bearer token is not known")
-    (name, caller, known), *_ = found
+    name, caller, known = found
     if known.expires and known.expires <= datetime.now(timezone.utc):
         raise Refusal(
             Reason.CREDENTIALS_EXPIRED,
@@ -230,11 +275,10 @@ def _by_token(callers: Mapping[str, Caller], token: str) -> tuple[str, Caller]:
     return name, caller
 
 
-def _certificate_names(context: grpc.ServicerContext) -> frozenset[str]:
-    """Return the names in the caller's certificate; none if there is no certificate."""
+def _certificate(context: grpc.ServicerContext) -> bytes | None:
     # The typed stub takes the values for single ones.
     peer: Mapping[str, Any] = context.auth_context()
-    return names_in(peer[_CERTIFICATE][0]) if _CERTIFICATE in peer else frozenset()
+    return peer[_CERTIFICATE][0] if _CERTIFICATE in peer else None
 
 
 @functools.lru_cache(_KNOWN_CERTIFICATES)

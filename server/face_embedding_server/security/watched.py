@@ -40,6 +40,11 @@ class Watched(Generic[T]):
                     self._renew(seen)
         return self._value
 
+    @property
+    def last(self) -> T:
+        """The value as `get` returned it last; the files are not looked at."""
+        return self._value
+
     def _renew(self, seen: object) -> None:
         names = ", ".join(map(str, self._files))
         try:

@@ -137,7 +137,7 @@ def test_survives(calls: Calls, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(8):
         calls.send(f"a{number}", work=leave)
         wait_until(lambda number=number: len(calls.begun) == number + 1)
-    wait_until(lambda: calls.handlers._connections == {})
+    wait_until(lambda: calls.handlers._callers == {})
     assert len(caplog.records) == 8
 
 
@@ -147,7 +147,7 @@ def test_no_trace(calls: Calls) -> None:
     for number in range(2):
         calls.send(f"a{number}")
     wait_until(lambda: len(calls.begun) == 2)
-    wait_until(lambda: calls.handlers._connections == {})
+    wait_until(lambda: calls.handlers._callers == {})
 
 
 def test_no_trace_of_a_refusal(calls: Calls) -> None:
@@ -155,7 +155,7 @@ def test_no_trace_of_a_refusal(calls: Calls) -> None:
     calls.handlers._most_waiting = 0
     calls.send("a0")
     assert calls.refused == ["a0"]
-    assert calls.handlers._connections == {}
+    assert calls.handlers._callers == {}
 
 
 def test_told(calls: Calls) -> None:

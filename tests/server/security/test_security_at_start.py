@@ -29,7 +29,7 @@ def authority() -> trustme.CA:
     [
         ("search = 1", "search"),
         ("[search]", "permissions"),
-        ('[search]\npermissions = ["admin"]', "'embed', 'compare', 'info' or 'debug'"),
+        ('[search]\npermissions = ["admin"]', "'embed', 'compare', 'decide', 'info' or 'debug'"),
         ('[search]\npermissions = []\ntokens = [{ sha256 = "abc" }]', "sha256"),
         ('[search]\npermissions = []\ntoken = ["abc"]', "search.token"),
         ("[search", "cannot be read"),
