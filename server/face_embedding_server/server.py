@@ -103,7 +103,11 @@ class Server:
         self.fault = ""
         self._given_up = give_up
         self._watchdog = Watchdog(
-            self._registry.models, settings.stall_s, self._engine_fails, self._engine_stalls
+            self._registry.models,
+            self._registry.detector,
+            settings.stall_s,
+            self._engine_fails,
+            self._engine_stalls,
         )
         version = importlib.metadata.version("face-embedding")
         shared = (self._registry, self._admission, settings, self._workers)
@@ -116,7 +120,10 @@ class Server:
         )
         for name, service in (
             (face_embedding.NAME, FaceEmbeddingService(*shared)),
-            (open_inference.NAME, InferenceService(*shared, version)),
+            (
+                open_inference.NAME,
+                InferenceService(*shared, version, lambda: self._health.is_serving),
+            ),
         ):
             self._server.add_generic_rpc_handlers((handler(name, SERVICES[name], service),))
         self._server.add_generic_rpc_handlers((self._health.handler(),))

@@ -201,7 +201,8 @@ class Settings(BaseModel):
         30.0,
         ge=1,
         le=3600,
-        description="seconds after which an engine that gives no answer is given up: the server "
+        description="seconds after which an engine or a detector that gives no answer is given up: "
+        "the server "
         "says NOT_SERVING, and ends with an error",
     )
 

@@ -1,10 +1,12 @@
-"""Notices an engine that answers no more, or with faults alone."""
+"""Notices an engine or a detector that answers no more, or an engine with faults alone."""
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 from face_embedding_models.sample_faces import sample_faces
+from face_embedding_server.faces.detectors import CountingDetector
 from face_embedding_server.faces.reader import PreparedFace
 from face_embedding_server.inference.model import ServedModel
 
@@ -15,32 +17,43 @@ MOST_FAILURES = 16
 _log = logging.getLogger(__name__)
 
 
+class _Work(Protocol):
+    """What things go into, and come out of."""
+
+    inside: int
+    ended: int
+
+
 class Watchdog:
-    """Looks at the engines of all models, in a thread of its own.
+    """Looks at the engines of all models, and at the detector, in a thread of its own.
 
     While one fails on every face, it is tried with one of the sample faces at each look, so that it
     is well again when it is, though no caller may come any more.
 
     Args:
         models: returns the models that are served.
-        stall_s: seconds in which a face inside an engine has to come out, or another one.
+        detector: returns what finds faces for them; None if there is nothing.
+        stall_s: seconds in which a face inside an engine has to come out, or another one; and the
+            same of photographs in the detector.
         failing: told that an engine has begun to fail on every face, or that none does any more.
-        stalled: told once what has happened if an engine makes no progress.
+        stalled: told once what has happened if one makes no progress.
     """
 
     def __init__(
         self,
         models: Callable[[], Iterable[ServedModel]],
+        detector: Callable[[], CountingDetector | None],
         stall_s: float,
         failing: Callable[[bool], None],
         stalled: Callable[[str], None],
     ) -> None:
         self._models = models
+        self._detector = detector
         self._stall_s = stall_s
         self._failing = failing
         self._stalled = stalled
         self._is_failing = False
-        # By model: the turns that had ended when one ended last, and the looks since then.
+        # By engine: how many had ended when one ended last, and the looks since then.
         self._seen: dict[str, tuple[int, int]] = {}
         self._probe = threading.Thread()
         self._closed = threading.Event()
@@ -54,12 +67,9 @@ class Watchdog:
         # Looks are counted instead of seconds: a process that was halted has not looked.
         while not self._closed.wait(_LOOK_S):
             models = list(self._models())
-            for model in models:
-                if self._looks_without_progress(model) * _LOOK_S >= self._stall_s:
-                    self._stalled(
-                        f"{model.info.name}: no face came out of {model.info.backend} for "
-                        f"{self._stall_s:g} s"
-                    )
+            for fault, work in self._all_work(models):
+                if self._looks_without_progress(fault, work) * _LOOK_S >= self._stall_s:
+                    self._stalled(f"{fault} for {self._stall_s:g} s")
                     return
             failing = [each for each in models if each.turns.failures >= MOST_FAILURES]
             if bool(failing) != self._is_failing:
@@ -68,11 +78,17 @@ class Watchdog:
             for model in failing:
                 self._try(model)
 
-    def _looks_without_progress(self, model: ServedModel) -> int:
-        ended, looks = self._seen.get(model.info.name, (-1, 0))
-        turns = model.turns
-        looks = looks + 1 if turns.inside and turns.ended == ended else 0
-        self._seen[model.info.name] = (turns.ended, looks)
+    def _all_work(self, models: Iterable[ServedModel]) -> Iterator[tuple[str, _Work]]:
+        """Yield what is to be said if work makes no progress, and the work."""
+        for model in models:
+            yield f"{model.info.name}: no face came out of {model.info.backend}", model.turns
+        if detector := self._detector():
+            yield f"no photograph came out of the detector {detector.name}", detector
+
+    def _looks_without_progress(self, fault: str, work: _Work) -> int:
+        ended, looks = self._seen.get(fault, (-1, 0))
+        looks = looks + 1 if work.inside and work.ended == ended else 0
+        self._seen[fault] = (work.ended, looks)
         return looks
 
     def _tell(self, failing: list[ServedModel]) -> None:

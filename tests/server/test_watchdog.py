@@ -16,6 +16,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from face_embedding.open_inference import open_inference_pb2 as oip
+from face_embedding.open_inference import open_inference_pb2_grpc as oip_grpc
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
@@ -57,6 +59,14 @@ class Faulty:
         check = health_pb2_grpc.HealthStub(self.channel).Check
         return int(check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S).status)
 
+    def ready_in_v2(self) -> tuple[bool, bool]:
+        """Return whether the server and its model are ready, as V2 tells."""
+        stub = oip_grpc.GRPCInferenceServiceStub(self.channel)
+        return (
+            stub.ServerReady(oip.ServerReadyRequest(), timeout=TIMEOUT_S).ready,
+            stub.ModelReady(oip.ModelReadyRequest(name=MOBILE), timeout=TIMEOUT_S).ready,
+        )
+
 
 @pytest.fixture
 def request_of_a_face(faces: list[Face]) -> pb.EmbedRequest:
@@ -97,9 +107,11 @@ def test_failing(
         codes = {server.embed() for _ in range(MOST_FAILURES)}
         assert codes == {grpc.StatusCode.INTERNAL}
         wait_until(lambda: server.health() == NOT_SERVING)
+        assert server.ready_in_v2() == (False, False)
         server.becomes("")
         # Nobody sends it a face: it tries one of its own.
         wait_until(lambda: server.health() == SERVING)
+        assert server.ready_in_v2() == (True, True)
         assert server.embed() is grpc.StatusCode.OK
 
 
@@ -114,6 +126,21 @@ def test_hanging(store: Store, request_of_a_face: pb.EmbedRequest, tmp_path: Pat
         assert server.embed(0.5) is grpc.StatusCode.DEADLINE_EXCEEDED
         assert server.process.wait(TIMEOUT_S) != 0
     assert "no face came out of openvino for 1 s" in (tmp_path / "log").read_text()
+
+
+def test_detector_hanging(store: Store, faces: list[Face], tmp_path: Path) -> None:
+    """So does one whose detector hangs."""
+    photograph = pb.Face(encoded=encode(faces[0]), detect=pb.DetectFace())
+    flags = ("--stall-s", "1", "--detector", "mtcnn")
+    with (
+        (tmp_path / "log").open("w") as log,
+        faulty(store, pb.EmbedRequest(faces=[photograph]), tmp_path, *flags, log=log) as server,
+    ):
+        assert server.embed() is grpc.StatusCode.INVALID_ARGUMENT
+        server.becomes("detector hangs")
+        assert server.embed(0.5) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert server.process.wait(TIMEOUT_S) != 0
+    assert "no photograph came out of the detector faulty for 1 s" in (tmp_path / "log").read_text()
 
 
 def test_stop_while_hanging(

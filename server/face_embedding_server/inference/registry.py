@@ -13,7 +13,7 @@ from face_embedding_models.store.stored import StoredModel
 from face_embedding_models.texts import clipped
 from face_embedding_server.errors import OperatorError, Reason, Refusal
 from face_embedding_server.faces import detectors
-from face_embedding_server.faces.detectors import Detector
+from face_embedding_server.faces.detectors import CountingDetector
 from face_embedding_server.inference import loading, operating_points
 from face_embedding_server.inference.model import ServedModel
 from face_embedding_server.inference.operating_points import Calibration, CalibrationError
@@ -51,7 +51,7 @@ class Registry:
         for name in self._named:
             self._store.get(name)
         self._is_ready = False
-        self._detector: Detector | None = None
+        self._detector: CountingDetector | None = None
         self._hosted: dict[str, _Hosted] = {}
         # Files that could not be loaded, and what was said of them.
         self._refused: dict[str, str] = {}
@@ -64,9 +64,10 @@ class Registry:
             ModelError, OperatorError: if a named model cannot be served. One that is not named is
                 left out instead, with a word in the log.
         """
-        self._detector = detectors.load(
+        detector = detectors.load(
             self._settings.detector, self._settings.detector_model, self._store
         )
+        self._detector = CountingDetector(detector) if detector else None
         for name in self._named:
             stored = self._store.get(name)
             self._load(stored, self._files(stored))
@@ -127,6 +128,10 @@ class Registry:
     def models(self) -> list[ServedModel]:
         """Return the models that are served."""
         return [hosted.model for hosted in list(self._hosted.values())]
+
+    def detector(self) -> CountingDetector | None:
+        """Return what finds faces for all of them; None if there is nothing, or not yet."""
+        return self._detector
 
     def names(self) -> list[str]:
         """Return the names of the models that are served, the default one first."""

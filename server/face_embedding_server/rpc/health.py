@@ -92,6 +92,11 @@ class Health:
         self._patience.close()
         self._changes.shutdown(wait=False)
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether the server serves."""
+        return self._status == SERVING
+
     def set(self, status: int) -> None:
         """Say whether the server serves, and have all who watch be told; waits for none of them."""
         with self._lock:

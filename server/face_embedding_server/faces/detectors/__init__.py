@@ -10,6 +10,7 @@ it needs, and only when the detector is asked for.
 
 import functools
 import importlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,28 @@ class Detector(Protocol):
     def detect(self, image_bgr: Image) -> list[Detection]:
         """Return the faces in an image of any size, uint8 HWC BGR, in any order."""
         ...
+
+
+class CountingDetector:
+    """A detector of which it is known how many images are inside, and how many came out."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.name = detector.name
+        self.inside = 0
+        self.ended = 0
+        self._detector = detector
+        self._lock = threading.Lock()
+
+    def detect(self, image_bgr: Image) -> list[Detection]:
+        """See `Detector.detect`."""
+        with self._lock:
+            self.inside += 1
+        try:
+            return self._detector.detect(image_bgr)
+        finally:
+            with self._lock:
+                self.inside -= 1
+                self.ended += 1
 
 
 def load(name: str, model_file: Path | None, store: Store | None = None) -> Detector | None:

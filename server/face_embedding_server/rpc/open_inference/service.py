@@ -30,10 +30,11 @@ class InferenceService:
 
     Args:
         registry: knows the models.
-        admission: asks streams to end, and knows whether the server stops.
+        admission: asks streams to end.
         settings: the limits.
         workers: threads that take the faces of one call at the same time.
         version: the server's version.
+        is_serving: whether health says so.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class InferenceService:
         settings: Settings,
         workers: Workers,
         version: str,
+        is_serving: Callable[[], bool],
     ) -> None:
         self._registry = registry
         self._admission = admission
@@ -50,21 +52,20 @@ class InferenceService:
         self._max_bytes = settings.max_message_bytes
         self._workers = workers
         self._version = version
+        self._is_serving = is_serving
 
     def _server_live(self, _: oip.ServerLiveRequest) -> oip.ServerLiveResponse:
         return oip.ServerLiveResponse(live=True)
 
     def _server_ready(self, _: oip.ServerReadyRequest) -> oip.ServerReadyResponse:
-        return oip.ServerReadyResponse(
-            ready=self._registry.is_ready and not self._admission.is_stopping
-        )
+        return oip.ServerReadyResponse(ready=self._is_serving())
 
     def _model_ready(self, request: oip.ModelReadyRequest) -> oip.ModelReadyResponse:
         try:
             self._registry.get(request.name, request.version)
         except Refusal:
             return oip.ModelReadyResponse(ready=False)
-        return oip.ModelReadyResponse(ready=not self._admission.is_stopping)
+        return oip.ModelReadyResponse(ready=self._is_serving())
 
     def _server_metadata(self, _: oip.ServerMetadataRequest) -> oip.ServerMetadataResponse:
         return oip.ServerMetadataResponse(name=_SERVER_NAME, version=self._version)
