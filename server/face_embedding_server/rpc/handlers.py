@@ -87,6 +87,8 @@ class Handlers(ThreadPoolExecutor):
         self._waiting: FairQueue[_Call] = FairQueue()
         self._callers: dict[Hashable, _Share] = {}
         self._pace = _Pace()
+        # Those who wait, and have not found room to step aside.
+        self._stuck: dict[_Call, None] = {}
         # What each thread works for.
         self._local = threading.local()
         # One whenever a call may be taken.
@@ -103,7 +105,9 @@ class Handlers(ThreadPoolExecutor):
                 share.inside += 1
                 self._waiting.put(_Call(fn, args, share, deadline), name)
                 self._begin_thread()
-                is_full = self._running >= self._size and self._aside >= self._most_aside
+                is_full = self._running >= self._size and (
+                    self._stuck or self._aside >= self._most_aside
+                )
         if again_s:
             _end_at_once(fn, args, again_s)
         else:
@@ -119,20 +123,19 @@ class Handlers(ThreadPoolExecutor):
         if call is None:
             yield
             return
-        share = call.share
         with self._lock:
-            steps = share.aside < self._most_aside - self._aside
-            if steps:
-                self._step(share, +1)
-                if self._waiting:
-                    self._begin_thread()
-                    self._signs.put(True)
+            self._stuck[call] = None
+            self._let_step(call)
         try:
             yield
         finally:
-            if steps:
-                with self._lock:
-                    self._step(share, -1)
+            with self._lock:
+                if call in self._stuck:
+                    del self._stuck[call]
+                else:
+                    self._step(call.share, -1)
+                    for each in list(self._stuck):
+                        self._let_step(each)
 
     def receive(self, data: Iterator[bytes], call: grpc.ServicerContext) -> bytes:
         """Return the only message of a call, which waits for it aside, and only so long.
@@ -169,6 +172,15 @@ class Handlers(ThreadPoolExecutor):
         self._running -= aside
         share.aside += aside
         share.running -= aside
+
+    def _let_step(self, call: "_Call") -> None:
+        """Let a call step aside if its caller leaves as much room free."""
+        if call.share.aside < self._most_aside - self._aside:
+            del self._stuck[call]
+            self._step(call.share, +1)
+            if self._waiting:
+                self._begin_thread()
+                self._signs.put(True)
 
     def _begin_thread(self) -> None:
         """Begin one more thread if there is a call that none can take."""

@@ -121,6 +121,25 @@ def test_aside(calls: Calls) -> None:
     wait_until(lambda: len(calls.begun) == 4)
 
 
+def test_room_for_one_more_caller() -> None:
+    """Callers who are waited for, and leave each other no room aside, make room for another."""
+    calls = Calls(Handlers(size=4, aside=5, waiting=8, patience=Patience(TIMEOUT_S)))
+
+    def wait() -> None:
+        cut_off = threading.Event()
+        with calls.handlers.aside(), calls.handlers.patience.waiting(cut_off.set):
+            cut_off.wait()
+
+    for count, name in enumerate(("a0", "b0", "c0", "d0", "a1", "b1", "c1", "d1"), 1):
+        calls.send(name, work=wait)
+        wait_until(lambda count=count: len(calls.begun) == count)
+    wait_until(after(0.2))
+    calls.send("e0")
+    wait_until(lambda: calls.begun[-1] == "e0")
+    calls.over.set()
+    calls.handlers.close()
+
+
 def test_aside_in_another_thread(calls: Calls) -> None:
     """What a call has done by a thread of its own may wait too."""
     with calls.handlers.aside():
