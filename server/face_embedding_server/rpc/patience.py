@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 # Between looks for those whose time is over, and how exact it is.
-_LOOK_S = 0.25
+_LOOK_S = 0.1
 # A message comes with its call, and an answer is taken at once, but where a network is between.
 _LEAST_S = 0.1
 
@@ -34,6 +34,7 @@ class Patience:
         self._most_s = most_s
         # In the order in which they began.
         self._waits: dict[_Wait, None] = {}
+        self._room_is_wanted = False
         self._closed = threading.Event()
         threading.Thread(target=self._look, name="patience", daemon=True).start()
 
@@ -53,10 +54,17 @@ class Patience:
             self._waits.pop(wait, None)
 
     def make_room(self) -> None:
-        """Somebody needs a thread: have the one make room who has been waited for the longest."""
+        """Somebody needs a thread: have the one make room who has been waited for the longest.
+
+        If nobody has been for long enough, it is tried again soon.
+        """
         begun_before = time.monotonic() - _LEAST_S
+        self._room_is_wanted = False
         for wait in self._all():
-            if wait.since > begun_before or self._end(wait):
+            if wait.since > begun_before:
+                self._room_is_wanted = True
+                return
+            if self._end(wait):
                 return
 
     def close(self) -> None:
@@ -65,6 +73,8 @@ class Patience:
 
     def _look(self) -> None:
         while not self._closed.wait(_LOOK_S):
+            if self._room_is_wanted:
+                self.make_room()
             now = time.monotonic()
             for wait in self._all():
                 if now - wait.since > wait.most_s:
