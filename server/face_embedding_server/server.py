@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import grpc
-from grpc_reflection.v1alpha import reflection
 
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.inference import threads
 from face_embedding_server.inference.model import ServedModel
 from face_embedding_server.inference.registry import Registry
 from face_embedding_server.inference.workers import Workers
-from face_embedding_server.rpc import channelz, face_embedding, health, shares
+from face_embedding_server.rpc import channelz, face_embedding, health, reflection, shares
 from face_embedding_server.rpc.admission import Admission
 from face_embedding_server.rpc.face_embedding import FaceEmbeddingService
 from face_embedding_server.rpc.handlers import Handlers
@@ -129,10 +128,11 @@ class Server:
         self._server.add_generic_rpc_handlers((self._health.handler(),))
         names = [face_embedding.NAME, open_inference.NAME, health.NAME]
         if settings.channelz:
-            channelz.add_to(self._server)
+            self._server.add_generic_rpc_handlers((channelz.handler(),))
             names.append(channelz.NAME)
         if settings.reflection:
-            reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
+            listed = [*names, reflection.NAME]
+            self._server.add_generic_rpc_handlers((reflection.handler(listed),))
         self.port = self._bind(self._server, settings.address, self._credentials())
         self._probed: grpc.Server | None = None
         self.health_port: int | None = None

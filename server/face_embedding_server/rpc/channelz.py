@@ -1,35 +1,60 @@
-"""Channelz, `grpc.channelz.v1`: the state of gRPC's connections, as gRPC's own servicer tells it.
+"""Channelz, `grpc.channelz.v1`: the state of gRPC's connections.
 
-That one answers an id that it does not know with a status and no message, and what follows logs the
-missing message as a fault and hides the status.
+grpcio's own servicer fails where gRPC tells more than its messages have fields for, as of sockets
+and channels, and ends a call for an id that it does not know without a message.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import grpc
-from grpc_channelz.v1 import channelz, channelz_pb2, channelz_pb2_grpc
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # The stub lacks it.
+from grpc_channelz.v1 import channelz_pb2
+
+from face_embedding_server.rpc import methods
 
 _SERVICE = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
 NAME = _SERVICE.full_name
+# What gRPC tells as JSON, and the fields of the request that it takes.
+_ASKED: dict[str, tuple[Callable[..., bytes], tuple[str, ...]]] = {
+    "GetTopChannels": (cygrpc.channelz_get_top_channels, ("start_channel_id",)),
+    "GetServers": (cygrpc.channelz_get_servers, ("start_server_id",)),
+    "GetServer": (cygrpc.channelz_get_server, ("server_id",)),
+    "GetServerSockets": (
+        cygrpc.channelz_get_server_sockets,
+        ("server_id", "start_socket_id", "max_results"),
+    ),
+    "GetChannel": (cygrpc.channelz_get_channel, ("channel_id",)),
+    "GetSubchannel": (cygrpc.channelz_get_subchannel, ("subchannel_id",)),
+    "GetSocket": (cygrpc.channelz_get_socket, ("socket_id",)),
+}
 
 
-def add_to(server: grpc.Server) -> None:
-    """Let a server answer channelz."""
-    servicer = channelz.ChannelzServicer()
-    for method in _SERVICE.methods:
-        setattr(servicer, method.name, _ending(getattr(servicer, method.name)))
-    channelz_pb2_grpc.add_ChannelzServicer_to_server(servicer, server)
+def handler() -> grpc.GenericRpcHandler:
+    """Return the service in the form that a server takes."""
+    return grpc.method_handlers_generic_handler(NAME, {name: _handler(name) for name in _ASKED})
 
 
-def _ending(method: Callable[[Any, grpc.ServicerContext], Any]) -> Callable[..., Any]:
-    """Return a method that ends a call for which it has no message with the status it has set."""
+def _handler(name: str) -> Any:
+    described = _SERVICE.methods_by_name[name]
+    request, response = (
+        getattr(channelz_pb2, each.name) for each in (described.input_type, described.output_type)
+    )
+    ask, fields = _ASKED[name]
 
-    def ended(request: Any, call: grpc.ServicerContext) -> Any:
-        answer = method(request, call)
-        if answer is None:
-            code: grpc.StatusCode = call.code()  # type: ignore[attr-defined]  # The stub lacks it.
-            call.abort(code, call.details())  # type: ignore[attr-defined]  # The stub lacks it.
-        return answer
+    def answer(asked: Message, call: grpc.ServicerContext) -> Message:
+        try:
+            told = ask(*(getattr(asked, field) for field in fields))
+        except ValueError as error:
+            call.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        message: Message = json_format.Parse(told, response(), ignore_unknown_fields=True)
+        return message
 
-    return ended
+    return grpc.unary_unary_rpc_method_handler(
+        answer,
+        request_deserializer=functools.partial(methods.parse, request),
+        response_serializer=methods.serialize,
+    )

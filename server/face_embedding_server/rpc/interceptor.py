@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from face_embedding_server import context
 from face_embedding_server.context import Call
-from face_embedding_server.errors import Reason, Refusal
 from face_embedding_server.rpc import handlers, health, methods, status
 from face_embedding_server.rpc.admission import Admission
 from face_embedding_server.rpc.handlers import Handlers
@@ -234,13 +232,7 @@ def _taking_bytes(
     handler: Any, patiently: Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
 ) -> Any:
     """Return a handler of gRPC's own, of a stream or of one message, as one that takes bytes."""
-
-    def parsed(data: bytes) -> Any:
-        try:
-            return handler.request_deserializer(data)
-        except DecodeError as error:
-            raise Refusal(Reason.MALFORMED, "the bytes are not what this method takes") from error
-
+    parsed = handler.request_deserializer
     if handler.response_streaming:
         return grpc.stream_stream_rpc_method_handler(
             lambda data, call: handler.stream_stream(map(parsed, patiently(data, call)), call),

@@ -19,8 +19,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
+from face_embedding_server.rpc import wire
 from face_embedding_server.server import Server
-from support import RunningServer, http2, issue, running_server, small_settings
+from support import RunningServer, http2, info_of, issue, running_server, small_settings, status_of
 from support.http2 import Frame
 
 TIMEOUT_S = 60
@@ -210,6 +211,50 @@ def test_unknown_channelz_ids(
         call(message, timeout=TIMEOUT_S)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def sockets(stub: channelz_pb2_grpc.ChannelzStub) -> Iterator[channelz_pb2.Socket]:
+    """All sockets of all servers, those that listen and those of connections."""
+    for server in stub.GetServers(channelz_pb2.GetServersRequest(), timeout=TIMEOUT_S).server:
+        asked = channelz_pb2.GetServerSocketsRequest(server_id=server.ref.server_id)
+        found = stub.GetServerSockets(asked, timeout=TIMEOUT_S).socket_ref
+        for ref in (*found, *server.listen_socket):
+            request = channelz_pb2.GetSocketRequest(socket_id=ref.socket_id)
+            yield stub.GetSocket(request, timeout=TIMEOUT_S).socket
+
+
+def test_channelz_sockets(inspector: grpc.Channel) -> None:
+    """Channelz tells of each socket, but for what its messages have no field for."""
+    found = list(sockets(channelz_pb2_grpc.ChannelzStub(inspector)))
+    assert any(each.data.streams_started for each in found)
+
+
+def test_channelz_channels(inspector: grpc.Channel) -> None:
+    """And of the channels of its process, as a client's in this test."""
+    stub = channelz_pb2_grpc.ChannelzStub(inspector)
+    told = stub.GetTopChannels(channelz_pb2.GetTopChannelsRequest(), timeout=TIMEOUT_S)
+    assert any(each.data.calls_started for each in told.channel)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(bytes(4 * wire.MAX_PARTS * [0x18]), "MALFORMED"), (b"\xff", "MALFORMED")],
+    ids=["too many parts", "no message"],
+)
+def test_channelz_of_no_message(inspector: grpc.Channel, data: bytes, reason: str) -> None:
+    """What channelz is asked is held against the same limits as all messages."""
+    with pytest.raises(grpc.RpcError) as caught:
+        inspector.unary_unary(f"/{CHANNELZ}/GetServers")(data, timeout=TIMEOUT_S)
+    assert info_of(status_of(caught.value)).reason == reason
+
+
+def test_long_question_to_reflection(channel: grpc.Channel) -> None:
+    """Reflection takes names, and sends nothing long back."""
+    request = reflection_pb2.ServerReflectionRequest(file_by_filename="x" * 5000)
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stub.ServerReflectionInfo(iter([request]), timeout=TIMEOUT_S))
+    assert info_of(status_of(caught.value)).reason == "MALFORMED"
 
 
 def pings(running: RunningServer, *, answer: bool) -> Iterator[None]:
