@@ -39,11 +39,12 @@ SERVICES = {
     open_inference.NAME: open_inference.METHODS,
 }
 # A probe is one short call on a connection of its own; who opens calls and leaves them is cut off.
-_PROBE_OPTIONS = [
-    ("grpc.max_concurrent_streams", 4),
-    ("grpc.max_connection_age_ms", 30_000),
-    ("grpc.max_connection_age_grace_ms", 1_000),
-]
+_PROBE_OPTIONS = {
+    "grpc.max_receive_message_length": health.MOST_BYTES,
+    "grpc.max_concurrent_streams": 4,
+    "grpc.max_connection_age_ms": 30_000,
+    "grpc.max_connection_age_grace_ms": 1_000,
+}
 _LAST_GRACE_S = 0.2
 # By then a call that gRPC does not let go of is left behind.
 _LAST_WAIT_S = 0.4
@@ -96,7 +97,10 @@ class Server:
         self._admission = Admission(
             settings.max_bytes_in_flight, self._pools.streams.patience, settings.stream_idle_s
         )
-        self._health = Health([face_embedding.NAME, open_inference.NAME], settings.patience_s)
+        self._health = Health(
+            [face_embedding.NAME, open_inference.NAME],
+            min(threads.OPEN_PATIENCE_S, settings.patience_s),
+        )
         self._workers = Workers()
         # What happened to an engine that makes no progress; empty if all is well.
         self.fault = ""
@@ -112,7 +116,7 @@ class Server:
         shared = (self._registry, self._admission, settings, self._workers)
         self._server = grpc.server(
             self._pools.unary,
-            options=_options(settings),
+            options=[*_options(settings).items()],
             interceptors=[
                 Interceptor(SERVICES, access, self._admission, self.metrics, tracer, self._pools)
             ],
@@ -139,7 +143,7 @@ class Server:
         if settings.health_address:
             self._probed = grpc.server(
                 ThreadPoolExecutor(1),  # Health has threads of its own.
-                options=[*_options(settings), *_PROBE_OPTIONS],
+                options=[*(_options(settings) | _PROBE_OPTIONS).items()],
             )
             self._probed.add_generic_rpc_handlers((self._health.handler(),))
             self.health_port = self._bind(self._probed, settings.health_address, None)
@@ -232,37 +236,37 @@ class Server:
 
 def _pools(settings: Settings, share_of: ShareOf) -> Pools:
     unary, streams, opened = (
-        Handlers(size, aside, threads.WAITING, Patience(settings.patience_s), share_of)
-        for size, aside in (
-            (threads.handlers(), threads.ASIDE),
-            (threads.STREAMS, 0),
-            (threads.OPEN, threads.OPEN_ASIDE),
+        Handlers(size, aside, threads.WAITING, Patience(patience_s), share_of)
+        for size, aside, patience_s in (
+            (threads.handlers(), threads.ASIDE, settings.patience_s),
+            (threads.STREAMS, 0, settings.patience_s),
+            (threads.OPEN, threads.OPEN_ASIDE, min(threads.OPEN_PATIENCE_S, settings.patience_s)),
         )
     )
     return Pools(unary, streams, opened)
 
 
-def _options(settings: Settings) -> list[tuple[str, int]]:
-    options = [
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
+def _options(settings: Settings) -> dict[str, int]:
+    options = {
+        "grpc.max_receive_message_length": settings.max_message_bytes,
+        "grpc.max_send_message_length": settings.max_message_bytes,
         # A message that unfolds to a thousand times its size is refused before it does.
-        ("grpc.compression_enabled_algorithms_bitset", _NO_COMPRESSION),
+        "grpc.compression_enabled_algorithms_bitset": _NO_COMPRESSION,
         # A client keeps back what is more; whatever else is in its way here would cost more.
-        ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
-        ("grpc.so_reuseport", 0),  # A second server on one port is a mistake to be told.
-        ("grpc.keepalive_time_ms", int(settings.keepalive_s * _MS)),
-        ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * _MS)),
+        "grpc.max_concurrent_streams": settings.max_calls_per_connection,
+        "grpc.so_reuseport": 0,  # A second server on one port is a mistake to be told.
+        "grpc.keepalive_time_ms": int(settings.keepalive_s * _MS),
+        "grpc.keepalive_timeout_ms": int(settings.keepalive_timeout_s * _MS),
         # The one before alone leaves the time that a ping has to be answered in at a minute.
-        ("grpc.http2.ping_timeout_ms", int(settings.keepalive_timeout_s * _MS)),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", _MIN_CLIENT_PING_S * _MS),
-    ]
+        "grpc.http2.ping_timeout_ms": int(settings.keepalive_timeout_s * _MS),
+        "grpc.keepalive_permit_without_calls": 1,
+        "grpc.http2.min_ping_interval_without_data_ms": _MIN_CLIENT_PING_S * _MS,
+    }
     if settings.max_connection_age_s:
-        options += [
-            ("grpc.max_connection_age_ms", int(settings.max_connection_age_s * _MS)),
-            ("grpc.max_connection_age_grace_ms", int(settings.max_connection_age_grace_s * _MS)),
-        ]
+        options |= {
+            "grpc.max_connection_age_ms": int(settings.max_connection_age_s * _MS),
+            "grpc.max_connection_age_grace_ms": int(settings.max_connection_age_grace_s * _MS),
+        }
     return options
 
 

@@ -25,6 +25,9 @@ HEALTH = 4
 ASIDE = 256
 OPEN_ASIDE = 28
 HEALTH_ASIDE = 60
+# Seconds for the message of a call that anyone may make: it is small, and comes with the call. A
+# large one that is sent instead is held no longer.
+OPEN_PATIENCE_S = 2.0
 # Calls that wait for one of these threads, of each kind; more of them are refused.
 WAITING = 1024
 # For each turn one that has it, and one that is about to.

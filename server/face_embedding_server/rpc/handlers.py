@@ -77,6 +77,7 @@ class Handlers(ThreadPoolExecutor):
         super().__init__(1)  # gRPC asks for one; its thread is never begun.
         self._share_of = share_of
         self.patience = patience
+        patience.lacking = self._lacking
         self._size = size
         self._most_aside = aside
         self._most_waiting = waiting
@@ -105,9 +106,7 @@ class Handlers(ThreadPoolExecutor):
                 share.inside += 1
                 self._waiting.put(_Call(fn, args, share, deadline), name)
                 self._begin_thread()
-                is_full = self._running >= self._size and (
-                    self._stuck or self._aside >= self._most_aside
-                )
+                is_full = self._is_full()
         if again_s:
             _end_at_once(fn, args, again_s)
         else:
@@ -181,6 +180,17 @@ class Handlers(ThreadPoolExecutor):
             if self._waiting:
                 self._begin_thread()
                 self._signs.put(True)
+
+    def _is_full(self) -> bool:
+        """Whether some have all threads only because they wait."""
+        return self._running >= self._size and (
+            bool(self._stuck) or self._aside >= self._most_aside
+        )
+
+    def _lacking(self) -> int:
+        """Return how many calls would have a thread if others did not wait."""
+        with self._lock:
+            return len(self._waiting) if self._is_full() else 0
 
     def _begin_thread(self) -> None:
         """Begin one more thread if there is a call that none can take."""

@@ -31,7 +31,7 @@ _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 _WHOLE_SERVER = ""
 
 # A message has nothing but the name of a service.
-_MOST_BYTES = 1024
+MOST_BYTES = 1024
 
 _Send: TypeAlias = Callable[[health_pb2.HealthCheckResponse], None]
 
@@ -139,7 +139,7 @@ class Health:
             turn_away(context, again_s)
         try:
             message = handlers.receive(data, context)
-            if len(message) > _MOST_BYTES:
+            if len(message) > MOST_BYTES:
                 raise Refusal(Reason.MALFORMED, f"no name of a service has {len(message)} bytes")
             return str(methods.parse(health_pb2.HealthCheckRequest, message).service)
         except Refusal as refusal:

@@ -34,7 +34,8 @@ class Patience:
         self._most_s = most_s
         # In the order in which they began.
         self._waits: dict[_Wait, None] = {}
-        self._room_is_wanted = False
+        # How many calls lack a thread because of those who wait; told by whoever has the threads.
+        self.lacking: Callable[[], int] = lambda: 0
         self._closed = threading.Event()
         threading.Thread(target=self._look, name="patience", daemon=True).start()
 
@@ -56,16 +57,16 @@ class Patience:
     def make_room(self) -> None:
         """Somebody needs a thread: have the one make room who has been waited for the longest.
 
-        If nobody has been for long enough, it is tried again soon.
+        If nobody has been for long enough, somebody soon will have.
         """
+        self._make_room(1)
+
+    def _make_room(self, count: int) -> None:
         begun_before = time.monotonic() - _LEAST_S
-        self._room_is_wanted = False
         for wait in self._all():
-            if wait.since > begun_before:
-                self._room_is_wanted = True
+            if count == 0 or wait.since > begun_before:
                 return
-            if self._end(wait):
-                return
+            count -= self._end(wait)
 
     def close(self) -> None:
         """End no more."""
@@ -73,8 +74,8 @@ class Patience:
 
     def _look(self) -> None:
         while not self._closed.wait(_LOOK_S):
-            if self._room_is_wanted:
-                self.make_room()
+            if lacking := self.lacking():
+                self._make_room(lacking)
             now = time.monotonic()
             for wait in self._all():
                 if now - wait.since > wait.most_s:

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
-from face_embedding_server.rpc import wire
+from face_embedding_server.rpc import health, wire
 from face_embedding_server.server import Server
 from support import RunningServer, http2, info_of, issue, running_server, small_settings, status_of
 from support.http2 import Frame
@@ -113,6 +113,13 @@ def test_probe_of_other_services(path: str, probe: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         probe.unary_unary(path)(b"", timeout=TIMEOUT_S)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_large_probe(probe: grpc.Channel) -> None:
+    """Nor does it receive more than the name of a service."""
+    with pytest.raises(grpc.RpcError) as caught:
+        probe.unary_unary(f"/{HEALTH}/Check")(bytes(2 * health.MOST_BYTES), timeout=TIMEOUT_S)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_plaintext_at_the_main_port(probed: RunningServer) -> None:
