@@ -4,8 +4,6 @@ Here the one form that images have inside the server is made: uint8, HWC, channe
 OpenCV decodes images.
 """
 
-import threading
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -30,11 +28,6 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 CHANNELS = 3
 # What libpng decodes; JPEG and WebP have no larger ones.
 _MAX_SIDE_PIXELS = 1_000_000
-# Lossless WebP has up to 65,536 tables of codes, one for 16 pixels, and libwebp needs 20 KB at most
-# for each. How many there are, only decoding tells. So one of these is decoded at a time, unless it
-# is too small for many.
-_TABLES = threading.Lock()
-_FEW_TABLES_PIXELS = 128 * 128
 # What makes an image of each EXIF orientation upright: whether to transpose it, and then the code
 # of `cv2.flip`: 0 upside down, 1 left to right, -1 both.
 _ORIENTATIONS = {
@@ -83,9 +76,7 @@ class ImageReader:
                 "encoded",
             )
         file = self._inspected(data, only_size)
-        with _TABLES if _may_have_many_tables(file) else nullcontext():
-            pixels = _decoded(file.data)
-        pixels = _upright(pixels, file.orientation)
+        pixels = _upright(_decoded(file.data), file.orientation)
         # Turning may have changed it.
         self._check_size(ImageSize(pixels.shape[1], pixels.shape[0]), only_size, "encoded")
         return pixels
@@ -94,9 +85,10 @@ class ImageReader:
         """Return what a file says of itself; an image of another size is never decoded."""
         try:
             file = headers.inspect(data)
+            self._check_size(file.size, only_size, "encoded")
+            file.check()
         except UnreadableImageError as error:
             raise _unreadable(str(error)) from error
-        self._check_size(file.size, only_size, "encoded")
         if max(file.size) > _MAX_SIDE_PIXELS:
             raise Refusal(
                 Reason.IMAGE_TOO_LARGE,
@@ -133,10 +125,6 @@ class ImageReader:
                 f"the image has {size}, at most {self.max_pixels:,} are taken",
                 field,
             )
-
-
-def _may_have_many_tables(file: ImageFile) -> bool:
-    return file.has_tables and file.size.width * file.size.height > _FEW_TABLES_PIXELS
 
 
 def _decoded(data: bytes) -> Image:

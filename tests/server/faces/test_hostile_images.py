@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 
 from face_embedding_server.errors import Reason, Refusal
 from face_embedding_server.faces import headers
+from face_embedding_server.faces.formats import vp8l
 from face_embedding_server.faces.images import ImageReader
 from face_embedding_server.limits import DEFAULT_MAX_IMAGE_PIXELS
 from support import hostile_images as made
@@ -30,7 +31,6 @@ PEAK_BYTES_PER_PIXEL = 12
 PEAK_MORE_BYTES = 16 << 20
 # Of lossless WebP alone; measured: 5.6 KB.
 PEAK_BYTES_PER_TABLE = 20_000
-MOST_TABLES = 1 << 16
 # Measured for any damaged file: 0.02 s.
 PROCESSOR_S = 1.0
 
@@ -49,6 +49,8 @@ GOOD = {
     "WebP": WEBP,
     "WebP with all": made.encoded(CLEAR, "WEBP", exif=EXIF, icc_profile=PROFILE, xmp=b"<x/>"),
     "lossless WebP": made.encoded(CLEAR, "WEBP", lossless=True, exif=EXIF),
+    # Large enough to have many tables.
+    "large lossless WebP": made.encoded(CLEAR.resize((320, 300)), "WEBP", lossless=True),
 }
 # The canvas of 64×48 pixels.
 CANVAS = made.webp_chunk(b"VP8X", bytes((8, 0, 0, 0, 63, 0, 0, 47, 0, 0)))
@@ -137,6 +139,14 @@ REFUSED = {
         "announces a picture of 1×1 pixels, and has one of None",
     ),
     "WebP, frames": (made.webp(made.webp_chunk(b"ANMF", bytes(16)), WEBP[12:]), "is an animation"),
+    "WebP, tables": (
+        made.lossless_webp(1024, 1024, 2),
+        "has codes for each of 65,536 blocks, at most 4,096 are taken",
+    ),
+    "WebP, transform": (
+        made.webp(made.webp_chunk(b"VP8L", b"\x2f\xff\xc3\xff\x00\x01" + bytes(9))),
+        "has a transform of 65,536 blocks, at most 16,384 are taken",
+    ),
     "WebP, no key frame": (WEBP[:20] + b"\xff" + WEBP[21:], "its picture has no header"),
 }
 
@@ -233,14 +243,24 @@ def test_most_that_an_image_takes() -> None:
     assert measured.processor_s < 6
 
 
-@pytest.mark.slow
 def test_most_tables() -> None:
-    """A lossless WebP with as many tables as there can be takes what is stated for each."""
-    file = made.lossless_webp(1024, 1024, MOST_TABLES)
+    """A lossless WebP with as many tables as are taken needs what is stated for each."""
+    file = made.lossless_webp(256, 256, vp8l.MAX_BLOCKS)
     (measured,) = decode_measured([file])
     assert not measured.refusal
-    assert measured.peak_bytes < PEAK_BYTES_PER_TABLE * MOST_TABLES
+    assert measured.peak_bytes < PEAK_BYTES_PER_TABLE * vp8l.MAX_BLOCKS
     assert measured.processor_s < PROCESSOR_S
+
+
+@pytest.mark.parametrize("method", [0, 3, 6])
+@pytest.mark.parametrize("colours", [2, 200, None])
+def test_lossless_webp(method: int, colours: int | None) -> None:
+    """What libwebp writes without loss is taken, with any transforms."""
+    image = PICTURE.resize((2000, 900))
+    if colours:
+        image = image.quantize(colours).convert("RGB")
+    found = READER.decode(made.encoded(image, "WEBP", lossless=True, method=method, quality=100))
+    np.testing.assert_array_equal(found, np.array(image)[..., ::-1])
 
 
 def test_tables_of_a_small_image() -> None:

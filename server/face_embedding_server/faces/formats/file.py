@@ -1,6 +1,6 @@
 """What the structure of an image file says, and the errors of reading it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 
@@ -18,6 +18,10 @@ class ImageSize(NamedTuple):
         return f"{self.width}×{self.height} pixels"
 
 
+def _nothing_more() -> None:
+    """Find that all has been said of a file already."""
+
+
 class ImageFile(NamedTuple):
     """An image file whose parts all fit into it.
 
@@ -26,15 +30,15 @@ class ImageFile(NamedTuple):
         orientation: of EXIF, 1 to 8; others mean nothing.
         most_pixels: what its pixel data could hold at the format's best compression.
         data: the file without the parts that a decoder does not need.
-        has_tables: whether the format allows tables of codes for each few pixels, which take more
-            memory than the pixels.
+        check: looks closer at what decoding it takes, which takes time itself for a large image;
+            raises `UnreadableImageError` if it is too much.
     """
 
     size: ImageSize
     orientation: int
     most_pixels: int
     data: bytes
-    has_tables: bool = False
+    check: Callable[[], None] = _nothing_more
 
 
 def damaged(what: str) -> UnreadableImageError:

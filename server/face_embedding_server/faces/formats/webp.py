@@ -1,10 +1,11 @@
 """The structure of WebP files. Sources: RFC 9649, section 2; RFC 6386 (VP8), section 9.1."""
 
+import functools
 import re
 import struct
 from collections.abc import Iterator
 
-from face_embedding_server.faces.formats import exif
+from face_embedding_server.faces.formats import exif, vp8l
 from face_embedding_server.faces.formats.file import (
     ImageFile,
     ImageSize,
@@ -25,8 +26,7 @@ _EXTENDED = b"VP8X"
 _EXTENDED_BYTES = 10
 _ANIMATED = 0x02
 _ANIMATIONS = {b"ANIM", b"ANMF"}
-_ALPHA = b"ALPH"
-_LOSSLESS = {b"VP8L", _ALPHA}
+_LOSSLESS = b"VP8L"
 _EXIF = b"EXIF"
 _MAX_CHUNKS = 64
 _SIDE = 0x3FFF
@@ -45,19 +45,20 @@ def inspect(data: bytes) -> ImageFile:
     canvas: ImageSize | None = None
     picture: ImageSize | None = None
     orientation = exif.UPRIGHT
-    lossless = False
+    lossless = (0, 0)
     dropped = []
     position = 0
     for kind, start, body, length in _chunks(data):
         position = body + length + length % 2
-        lossless |= kind in _LOSSLESS
         if kind in _PICTURES:
             if picture:
                 raise damaged(f"a second picture is at byte {start}")
             picture = _PICTURES[kind](data, body, length)
+            if kind == _LOSSLESS:
+                lossless = (body, body + length)
         elif kind == _EXTENDED:
             canvas = _canvas(data, body, length)
-        elif kind != _ALPHA:
+        else:
             dropped.append((start, position))
             if kind == _EXIF:
                 orientation = exif.orientation(data[body : body + length].removeprefix(exif.PREFIX))
@@ -69,7 +70,11 @@ def inspect(data: bytes) -> ImageFile:
     # One colour can take no bits at all, however large the picture is.
     most_pixels = picture.width * picture.height
     return ImageFile(
-        picture, orientation, most_pixels, _rebuilt(data, dropped, end), has_tables=lossless
+        picture,
+        orientation,
+        most_pixels,
+        _rebuilt(data, dropped, end),
+        functools.partial(vp8l.check, data, *lossless, picture),
     )
 
 
@@ -136,7 +141,7 @@ def _lossless_size(data: bytes, body: int, length: int) -> ImageSize:
     return ImageSize((bits & _SIDE) + 1, (bits >> 14 & _SIDE) + 1)
 
 
-_PICTURES = {b"VP8 ": _lossy_size, b"VP8L": _lossless_size}
+_PICTURES = {b"VP8 ": _lossy_size, _LOSSLESS: _lossless_size}
 
 
 def _name(kind: bytes) -> str:
