@@ -19,15 +19,15 @@ _TIMEOUT_S = 60
 _BATCH = 4
 _STREAM_ITEMS = 8
 _FACES = [encode(face.pixels_bgr) for face in sample_faces(112, 112)]
-_ALIGNED = pb.Face(encoded=_FACES[0], aligned=pb.Aligned())
-_PHOTOGRAPH = pb.Face(encoded=encode(person(), ".jpg"), detect=pb.DetectFace())
-_SIDE = pb.CompareSide(face=_ALIGNED)
+ALIGNED = pb.Face(encoded=_FACES[0], aligned=pb.Aligned())
+PHOTOGRAPH = pb.Face(encoded=encode(person(), ".jpg"), detect=pb.DetectFace())
+_SIDE = pb.CompareSide(face=ALIGNED)
 _COMPARE = pb.CompareRequest(first=_SIDE, second=_SIDE, threshold=0.5)
 _BAD = [
     pb.EmbedRequest(),
     pb.EmbedRequest(faces=[pb.Face(encoded=b"junk", aligned=pb.Aligned())]),
     pb.EmbedRequest(faces=[pb.Face(encoded=_FACES[0][:99], aligned=pb.Aligned())]),
-    pb.EmbedRequest(faces=[pb.Face(encoded=_PHOTOGRAPH.encoded, aligned=pb.Aligned())]),
+    pb.EmbedRequest(faces=[pb.Face(encoded=PHOTOGRAPH.encoded, aligned=pb.Aligned())]),
 ]
 
 
@@ -38,9 +38,9 @@ def acts(channel: grpc.Channel, address: str, metrics_port: int) -> dict[str, Ca
     check = health_pb2_grpc.HealthStub(channel).Check
     within = functools.partial(functools.partial, timeout=_TIMEOUT_S)
     return {
-        "aligned faces": lambda: _embed(stub, _ALIGNED),
-        "batches": lambda: _embed(stub, *[_ALIGNED] * _BATCH),
-        "photographs": lambda: _embed(stub, _PHOTOGRAPH),
+        "aligned faces": lambda: _embed(stub, ALIGNED),
+        "batches": lambda: _embed(stub, *[ALIGNED] * _BATCH),
+        "photographs": lambda: _embed(stub, PHOTOGRAPH),
         "streams": lambda: _stream(stub),
         "cancelled streams": lambda: _cancelled_stream(stub),
         "cancelled calls": lambda: _cancelled(stub),
@@ -59,22 +59,22 @@ def _embed(stub: pb_grpc.FaceEmbeddingServiceStub, *faces: pb.Face) -> None:
 
 
 def _stream(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
-    items = [pb.EmbedStreamRequest(id=str(i), face=_ALIGNED) for i in range(_STREAM_ITEMS)]
+    items = [pb.EmbedStreamRequest(id=str(i), face=ALIGNED) for i in range(_STREAM_ITEMS)]
     answers = list(stub.EmbedStream(iter(items), timeout=_TIMEOUT_S))
     assert all(each.result.HasField("embedding") for each in answers)
     assert {each.id for each in answers} == {each.id for each in items}
 
 
 def _cancelled_stream(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
-    items = [pb.EmbedStreamRequest(face=each) for each in (_ALIGNED, *[_PHOTOGRAPH] * 3)]
+    items = [pb.EmbedStreamRequest(face=each) for each in (ALIGNED, *[PHOTOGRAPH] * 3)]
     answers = stub.EmbedStream(iter(items), timeout=_TIMEOUT_S)
     next(answers)
     answers.cancel()
 
 
 def _cancelled(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
-    call = stub.Embed.future(pb.EmbedRequest(faces=[_PHOTOGRAPH]), timeout=_TIMEOUT_S)
-    _embed(stub, _ALIGNED)  # Meanwhile the other is taken.
+    call = stub.Embed.future(pb.EmbedRequest(faces=[PHOTOGRAPH]), timeout=_TIMEOUT_S)
+    _embed(stub, ALIGNED)  # Meanwhile the other is taken.
     call.cancel()
 
 

@@ -5,56 +5,26 @@ where a promise is broken. The load is all that callers do, rightly and wrongly,
 """
 
 import argparse
-import contextlib
-import re
-import socket
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
 import mixed_load
 
-from support import MOBILE
+from support.processes import Running, memory_kb, serving
 
 MAX_GROWTH_MB = 20
 # 284 MB were measured, in 18 minutes and 149,000 calls.
 MAX_PEAK_MB = 500
-SERVE = ("-m", "face_embedding_server")
 _SAMPLE_S = 0.25
 # Until then caches, pools of threads and the allocator's arenas take what they will have.
 _WARM_UP = 0.5
 _KB_PER_MB = 1024
-
-
-@dataclass(frozen=True)
-class Running:
-    """A server's process, and where it answers."""
-
-    pid: int
-    address: str
-    metrics_port: int
-
-
-@contextlib.contextmanager
-def serving(store: Path, program: Sequence[str] = SERVE) -> Iterator[Running]:
-    """Run a server of the MobileFaceNet in a store as a process, until the block ends."""
-    metrics_port = _free_port()
-    command = [sys.executable, *program, "serve", "--model", MOBILE, "--store", str(store)]
-    command += ["--address", "127.0.0.1:0", "--metrics-address", f"127.0.0.1:{metrics_port}"]
-    command += ["--log-level", "error", "--drain-s", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            address = process.stdout.readline().split(" on ")[1].split()[0]
-            yield Running(process.pid, address, metrics_port)
-        finally:
-            process.terminate()
 
 
 @dataclass
@@ -139,21 +109,6 @@ def soak(running: Running, seconds: float) -> Report:
                 report.memory_kb.append(memory_kb(running.pid, "VmRSS"))
         report.peak_kb = memory_kb(running.pid, "VmHWM")
     return report
-
-
-def memory_kb(pid: int, name: str) -> int:
-    """Return what the kernel tells of a process's memory, such as VmRSS, in KiB."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
-    assert found, f"there is no {name} of process {pid}"
-    return int(found[1])
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import pytest
 import soak
 
 from face_embedding_models.store import Store
+from support.processes import serving
 
 LEAKING = (str(Path(__file__).parent / "leaking_server.py"),)
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only on Linux")
@@ -15,7 +16,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 @pytest.mark.slow
 def test_short_soak(store: Store) -> None:
     """Under mixed load no good call fails, and memory stays within its bounds."""
-    with soak.serving(store.root) as running:
+    with serving(store.root) as running:
         report = soak.soak(running, 20)
     assert report.broken == []
     assert min(report.calls.values()) > 0
@@ -25,7 +26,7 @@ def test_short_soak(store: Store) -> None:
 @pytest.mark.slow
 def test_leak(store: Store) -> None:
     """A server that keeps what it embeds is found out, by its memory and nothing else."""
-    with soak.serving(store.root, LEAKING) as running:
+    with serving(store.root, program=LEAKING) as running:
         report = soak.soak(running, 20)
     assert ["memory grew" in promise for promise in report.broken] == [True]
 

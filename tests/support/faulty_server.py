@@ -4,6 +4,8 @@ The first argument names the file. While it does not exist, or is empty, the eng
 so is the detector.
 """
 
+import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -29,6 +31,8 @@ def embed(self: OpenVinoBackend, face_bgr: Pixels) -> Vector:
     mode = mode_now()
     if mode == "hang":
         threading.Event().wait()
+    if mode == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
     if mode == "fail":
         raise RuntimeError("the engine is broken")
     if mode == "nan":
