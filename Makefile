@@ -14,7 +14,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test test-fast test-python serve parity bench profile stages fuzz soak audit sbom docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-fast test-python serve parity bench profile stages fuzz soak reliability audit sbom docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,12 +77,20 @@ parity: $(STORE)/$(MODEL)/current.json  ## check that both backends give the sam
 
 MINUTES ?= 30
 MOBILE := face-recognition-mobilefacenet-arcface
+RESNET34 := face-recognition-resnet34-arcface
+# Of stand-ins, so that figures are of the same models everywhere.
+STAND_INS := build/stand-ins
 
-soak: build/soak/$(MOBILE)/current.json  ## serve mixed load for MINUTES=30, and watch the memory
-	PYTHONPATH=tests $(BIN)/python tests/reliability/soak.py --minutes $(MINUTES) --store build/soak
+soak: $(STAND_INS)/$(MOBILE)/current.json  ## serve mixed load for MINUTES=30, and watch the memory
+	PYTHONPATH=tests $(BIN)/python tests/reliability/soak.py --minutes $(MINUTES) --store $(STAND_INS)
 
-build/soak/$(MOBILE)/current.json: $(READY)
-	$(BIN)/face-embedding-server models synthesize $(MOBILE) --store build/soak
+# ONLY="Overload Faults" does these alone; the documentation shows SAVE=tests/reliability/results.json.
+reliability: $(STAND_INS)/$(MOBILE)/current.json $(STAND_INS)/$(RESNET34)/current.json  ## harm servers, and print what holds
+	PYTHONPATH=tests $(BIN)/python tests/reliability/report.py --store $(STAND_INS) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(SAVE),--save $(SAVE))
+
+$(STAND_INS)/%/current.json: $(READY)
+	$(BIN)/face-embedding-server models synthesize $* --store $(STAND_INS)
 
 # Coverage of bytecode, for which its package is not in the lock: there is none for every platform.
 ATHERIS := build/atheris
