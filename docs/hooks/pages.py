@@ -1,6 +1,7 @@
 """The hook of mkdocs that puts what is generated into the pages that ask for it.
 
-A page asks with a line of its own: `<!-- contract -->`, `<!-- settings -->` or `<!-- bench -->`.
+A page asks with a line of its own: `<!-- contract -->`, `<!-- settings -->`, `<!-- bench -->` or
+`<!-- reliability -->`.
 """
 
 from functools import cache
@@ -11,6 +12,7 @@ import bench_page
 import contract_file
 import contract_page
 import google.rpc
+import reliability_page
 import settings_page
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from mkdocs.exceptions import PluginError
@@ -21,7 +23,9 @@ CONTRACTS = {
     "contract-v2.md": "face_embedding/open_inference/open_inference.proto",
 }
 BENCH_RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
+RELIABILITY_RESULTS = ROOT / "tests" / "reliability" / "results.json"
 CONTRACT, SETTINGS, BENCH = "<!-- contract -->", "<!-- settings -->", "<!-- bench -->"
+RELIABILITY = "<!-- reliability -->"
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -35,6 +39,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         markdown = markdown.replace(SETTINGS, settings_page.render())
     if BENCH in markdown:
         markdown = markdown.replace(BENCH, bench_page.render(BENCH_RESULTS))
+    if RELIABILITY in markdown:
+        markdown = markdown.replace(RELIABILITY, reliability_page.render(RELIABILITY_RESULTS))
     return markdown
 
 
