@@ -7,11 +7,11 @@ the command line's own runs, everything here does nothing.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Protocol, TypeVar
 
@@ -103,14 +103,18 @@ _CALL: ContextVar[Call | None] = ContextVar("call", default=None)
 _NOTHING = nullcontext()
 
 
-@contextmanager
-def entered(call: Call) -> Iterator[None]:
-    """Make a call the current one for as long as the block lasts."""
-    token = _CALL.set(call)
-    try:
-        yield
-    finally:
-        _CALL.reset(token)
+def enter(call: Call) -> Token[Call | None]:
+    """Make a call the current one, and return what to leave it with."""
+    return _CALL.set(call)
+
+
+def leave(token: Token[Call | None]) -> None:
+    """Leave a call: its context must not hold what holds the context.
+
+    Such a circle is only collected late, and gRPC refuses the calls of a connection while there are
+    too many that are not gone.
+    """
+    _CALL.reset(token)
 
 
 def request_id() -> str:

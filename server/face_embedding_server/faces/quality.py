@@ -5,7 +5,8 @@ Each lies between what these photographs have and what they have once they are s
 the embedding turns away from the original one; the comments tell both, and the cosine then.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -14,11 +15,10 @@ import numpy as np
 
 from face_embedding_server.faces.alignment import TEMPLATE, similarity_transform
 from face_embedding_server.faces.face import Points
-from face_embedding_server.faces.images import Image, Pixels
+from face_embedding_server.faces.images import Pixels
 
 # The part of an aligned face that shows no background, as shares of height and width.
 _TOP, _BOTTOM, _LEFT, _RIGHT = 0.14, 0.96, 0.11, 0.89
-_BLUR_PIXELS = 3
 
 
 class WarningReason(Enum):
@@ -48,20 +48,20 @@ class _Range:
     """The values of a measure that are no reason to warn."""
 
     reason: WarningReason
-    low: float = -np.inf
-    high: float = np.inf
+    low: float = -math.inf
+    high: float = math.inf
 
-    def check(self, value: float) -> Iterator[QualityWarning]:
-        for limit, beyond in ((self.low, value < self.low), (self.high, value > self.high)):
-            if beyond:
-                yield QualityWarning(self.reason, value, limit)
+    def check(self, value: float) -> tuple[QualityWarning, ...]:
+        if self.low <= value <= self.high:
+            return ()
+        return (QualityWarning(self.reason, value, self.low if value < self.low else self.high),)
 
 
 # 103 to 172 as they are; 15 to 25 at 15 % of the light: 0.83 to 0.94.
 _DARK = _Range(WarningReason.DARK, low=25)
 # 199 to 241 with 100 added: 0.69 to 0.97.
 _BRIGHT = _Range(WarningReason.BRIGHT, high=225)
-# 0.099 to 0.257 as they are; 0.028 to 0.069 with a Gaussian blur of 1.5 pixels: 0.83 to 0.93.
+# 0.121 to 0.319 as they are; 0.025 to 0.044 with a Gaussian blur of 1.5 pixels: 0.83 to 0.93.
 _BLURRED = _Range(WarningReason.BLURRED, low=0.07)
 # 43 to 100 as they are, and so -43 to -100 with red and blue swapped: 0.95 to 0.98; 0 in grey.
 _CHANNEL_ORDER = _Range(WarningReason.CHANNEL_ORDER, low=-20)
@@ -82,13 +82,15 @@ def warnings(
     inner = face_bgr[
         int(_TOP * height) : int(_BOTTOM * height), int(_LEFT * width) : int(_RIGHT * width)
     ]
-    grey = cv2.cvtColor(inner, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
-    blue, _, red, _ = cv2.mean(inner)
-    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
+    # Three calls of OpenCV: each gives the interpreter's lock away, and gets it back late.
+    means, deviations = (values[:, 0].tolist() for values in cv2.meanStdDev(inner))
+    blue, green, red = means
+    # ITU-R BT.601
+    brightness = 0.114 * blue + 0.587 * green + 0.299 * red
     found = [
-        *_DARK.check(mean),
-        *_BRIGHT.check(mean),
-        *_BLURRED.check(_detail(grey, deviation)),
+        *_DARK.check(brightness),
+        *_BRIGHT.check(brightness),
+        *_BLURRED.check(_detail(inner, math.hypot(*deviations))),
         *_CHANNEL_ORDER.check(red - blue),
     ]
     if min_norm is not None:
@@ -99,11 +101,20 @@ def warnings(
     return found
 
 
-def _detail(grey: Image, deviation: float) -> float:
-    """Return the root mean square of what a slight blur takes away, as a share of the contrast."""
-    blurred = cv2.blur(grey, (_BLUR_PIXELS, _BLUR_PIXELS))
-    removed = cv2.norm(grey, blurred, cv2.NORM_L2) / np.sqrt(grey.size)
-    return float(removed / deviation) if deviation > 0 else 0.0
+def _detail(pixels: Pixels, deviation: float) -> float:
+    """Return what changes both along and across, from pixel to pixel, as a share of the contrast.
+
+    Blur in any one direction takes it away. Of a thousand faces of LFW, this tells those blurred by
+    1.5 pixels from those that are not with an AUC of 0.998, and those moved by 9 pixels with 0.996.
+
+    Args:
+        pixels: HWC.
+        deviation: of the channels together.
+    """
+    along = cv2.subtract(pixels[:, 1:], pixels[:, :-1], dtype=cv2.CV_32F)
+    change = cv2.norm(along[1:], along[:-1], cv2.NORM_L2)
+    area = math.sqrt(pixels.shape[0] * pixels.shape[1])
+    return change / area / deviation if deviation > 0 else 0.0
 
 
 def _eye_distance(landmarks: Points) -> float:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from face_embedding_server.errors import Reason, Refusal
 from face_embedding_server.rpc.patience import Patience
@@ -32,13 +32,16 @@ class Admission:
         self._finishing = False
         self._stream_ends: set[Callable[[], None]] = set()
 
-    @contextmanager
-    def admitted(self, size: int) -> Iterator[None]:
-        """Count a call, and the bytes of its message, for as long as the block lasts.
+    def admitted(self, size: int) -> AbstractContextManager[object]:
+        """Return a block in which a call is counted, and the bytes of its message.
 
         Raises:
-            Refusal: if the server is stopping, or has too many bytes already.
+            Refusal: on entering it, if the server is stopping, or has too many bytes already.
         """
+        return _Admitted(self, size)
+
+    def begin(self, size: int) -> None:
+        """Begin to count a call; see `admitted`."""
         with self._changed:
             if self._stopping:
                 raise stopping()
@@ -46,13 +49,13 @@ class Admission:
                 raise overloaded(_FULL_S)
             self._bytes += size
             self._active += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._active -= 1
-                self._bytes -= size
-                self._changed.notify_all()
+
+    def end(self, size: int) -> None:
+        """Count a call no more."""
+        with self._changed:
+            self._active -= 1
+            self._bytes -= size
+            self._changed.notify_all()
 
     def take(self, size: int) -> None:
         """Wait until there is room for the bytes of an item of a stream, and count them."""
@@ -101,6 +104,22 @@ class Admission:
             for end in self._stream_ends:
                 end()
             return self._changed.wait_for(lambda: self._active == 0, timeout_s)
+
+
+class _Admitted:
+    """A block in which a call is counted; a class, as it is on the path of every call."""
+
+    __slots__ = ("_admission", "_size")
+
+    def __init__(self, admission: Admission, size: int) -> None:
+        self._admission = admission
+        self._size = size
+
+    def __enter__(self) -> None:
+        self._admission.begin(self._size)
+
+    def __exit__(self, *_: object) -> None:
+        self._admission.end(self._size)
 
 
 def stopping() -> Refusal:

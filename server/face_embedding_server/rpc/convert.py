@@ -33,6 +33,7 @@ _CHANNEL_ORDERS: dict[pb.ChannelOrder, ChannelOrder] = {
     pb.CHANNEL_ORDER_RGB: "RGB",
     pb.CHANNEL_ORDER_BGR: "BGR",
 }
+_NORMALIZATIONS = frozenset(pb.Normalization.values())
 _SELECTIONS = {
     pb.FACE_SELECTION_UNSPECIFIED: Selection.ONLY,
     pb.FACE_SELECTION_ONLY: Selection.ONLY,
@@ -70,7 +71,7 @@ def is_raw(normalization: pb.Normalization) -> bool:
     Raises:
         Refusal: if the normalization is not known.
     """
-    if normalization not in pb.Normalization.values():
+    if normalization not in _NORMALIZATIONS:
         raise Refusal(
             Reason.NORMALIZATION, f"{normalization} is not a Normalization", "normalization"
         )

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -86,6 +86,8 @@ class Handlers(ThreadPoolExecutor):
         self._running = 0
         self._aside = 0
         self._waiting: FairQueue[_Call] = FairQueue()
+        # How many more of these there are than signs.
+        self._unsigned = 0
         self._callers: dict[Hashable, _Share] = {}
         self._pace = _Pace()
         # Those who wait, and have not found room to step aside.
@@ -115,26 +117,26 @@ class Handlers(ThreadPoolExecutor):
                 self.patience.make_room()
         return _DONE
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Step aside for as long as the block lasts, which waits; in another thread, do nothing."""
+    def aside(self) -> AbstractContextManager[object]:
+        """Return a block that waits, aside; in another thread than these it is as any other."""
         call: _Call | None = getattr(self._local, "call", None)
-        if call is None:
-            yield
-            return
+        return _Aside(self, call) if call else nullcontext()
+
+    def step_aside(self, call: "_Call") -> None:
+        """Have a call wait aside, now or once there is room."""
         with self._lock:
             self._stuck[call] = None
             self._let_step(call)
-        try:
-            yield
-        finally:
-            with self._lock:
-                if call in self._stuck:
-                    del self._stuck[call]
-                else:
-                    self._step(call.share, -1)
-                    for each in list(self._stuck):
-                        self._let_step(each)
+
+    def step_back(self, call: "_Call") -> None:
+        """Have a call work again."""
+        with self._lock:
+            if call in self._stuck:
+                del self._stuck[call]
+                return
+            self._step(call.share, -1)
+            for each in list(self._stuck):
+                self._let_step(each)
 
     def receive(self, data: Iterator[bytes], call: grpc.ServicerContext) -> bytes:
         """Return the only message of a call, which waits for it aside, and only so long.
@@ -177,7 +179,8 @@ class Handlers(ThreadPoolExecutor):
         if call.share.aside < self._most_aside - self._aside:
             del self._stuck[call]
             self._step(call.share, +1)
-            if self._waiting:
+            if self._unsigned > 0:
+                self._unsigned -= 1
                 self._begin_thread()
                 self._signs.put(True)
 
@@ -201,8 +204,8 @@ class Handlers(ThreadPoolExecutor):
 
     def _work(self) -> None:
         while self._signs.get():
-            # Those that were not taken at their sign, for the share of their caller, are here.
-            while call := self._take():
+            call = self._take(by_sign=True)
+            while call:
                 self._local.call = call
                 try:
                     if call.deadline < time.time():
@@ -213,6 +216,8 @@ class Handlers(ThreadPoolExecutor):
                 finally:
                     self._local.call = None
                     self._ended(call)
+                # One that was not taken at its sign, as none could be, or its caller had its share.
+                call = self._take(by_sign=False)
 
     def _refuse(self, share: "_Share", deadline: float) -> float:
         """Return the seconds after which to come again; 0 if the call may wait here."""
@@ -231,11 +236,13 @@ class Handlers(ThreadPoolExecutor):
             return 0
         return self._pace.usual_s * (self._running + waiting * len(self._callers))
 
-    def _take(self) -> "_Call | None":
+    def _take(self, *, by_sign: bool) -> "_Call | None":
         """Take the next call whose caller may have one more thread."""
         with self._lock:
+            self._unsigned += by_sign
             call = self._waiting.get(self._may_run) if self._running < self._size else None
             if call:
+                self._unsigned -= 1
                 self._running += 1
                 call.share.running += 1
                 self._pace.begun()
@@ -256,6 +263,22 @@ class Handlers(ThreadPoolExecutor):
             share.pace.ended(goes_on=share.inside > 0)
             if not share.inside:
                 del self._callers[share.name]
+
+
+class _Aside:
+    """A block that waits, aside if its call may; a class, as it is on the path of every call."""
+
+    __slots__ = ("_call", "_handlers")
+
+    def __init__(self, handlers: Handlers, call: "_Call") -> None:
+        self._handlers = handlers
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._handlers.step_aside(self._call)
+
+    def __exit__(self, *_: object) -> None:
+        self._handlers.step_back(self._call)
 
 
 class _Pace:

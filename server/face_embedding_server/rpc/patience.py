@@ -6,9 +6,8 @@ for the longest makes room.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 # Between looks for those whose time is over, and how exact it is.
 _LOOK_S = 0.1
@@ -16,11 +15,24 @@ _LOOK_S = 0.1
 _LEAST_S = 0.1
 
 
-@dataclass(frozen=True, eq=False, slots=True)
 class _Wait:
-    since: float
-    most_s: float
-    cut_off: Callable[[], object]
+    """A block in which a caller is waited for; a class, as it is on the path of every call."""
+
+    __slots__ = ("_waits", "cut_off", "most_s", "since")
+
+    def __init__(
+        self, waits: "dict[_Wait, None]", most_s: float, cut_off: Callable[[], object]
+    ) -> None:
+        self._waits = waits
+        self.most_s = most_s
+        self.cut_off = cut_off
+
+    def __enter__(self) -> None:
+        self.since = time.monotonic()
+        self._waits[self] = None
+
+    def __exit__(self, *_: object) -> None:
+        self._waits.pop(self, None)
 
 
 class Patience:
@@ -39,20 +51,16 @@ class Patience:
         self._closed = threading.Event()
         threading.Thread(target=self._look, name="patience", daemon=True).start()
 
-    @contextmanager
-    def waiting(self, cut_off: Callable[[], object], most_s: float | None = None) -> Iterator[None]:
-        """Wait for a caller in the block.
+    def waiting(
+        self, cut_off: Callable[[], object], most_s: float | None = None
+    ) -> AbstractContextManager[object]:
+        """Return a block in which a caller is waited for.
 
         Args:
             cut_off: makes the block end; or returns False, if nobody is waited for at the moment.
             most_s: the most seconds for this one, if not the usual ones.
         """
-        wait = _Wait(time.monotonic(), self._most_s if most_s is None else most_s, cut_off)
-        self._waits[wait] = None
-        try:
-            yield
-        finally:
-            self._waits.pop(wait, None)
+        return _Wait(self._waits, self._most_s if most_s is None else most_s, cut_off)
 
     def make_room(self) -> None:
         """Somebody needs a thread: have the one make room who has been waited for the longest.

@@ -3,8 +3,10 @@
 Each server has a registry of its own, so that several in one process do not mix.
 """
 
+import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, get_args
 
 from prometheus_client import (
@@ -98,6 +100,10 @@ class Metrics:
         self._norms = self._histogram(
             "embedding_norm", "L2 norm of raw embeddings", "model", _NORM_BUCKETS
         )
+        # Found once: that takes longer than to count.
+        self._of_model = functools.cache(
+            lambda model: (self._embedded.labels(model), self._norms.labels(model))
+        )
         self._models = Gauge(
             f"{_PREFIX}_model_info",
             "The served models; always 1",
@@ -111,20 +117,14 @@ class Metrics:
             registry=self.registry,
         )
 
-    def call_began(self, kind: CallKind) -> None:
-        """Count a call as being answered."""
-        self._in_flight[kind].inc()
-
-    def call_ended(self, kind: CallKind, method: str, code: str, seconds: float) -> None:
-        """Count a call as ended."""
-        self._in_flight[kind].dec()
-        self._requests.labels(method, code).inc()
-        self._durations.labels(method).observe(seconds)
-
-    def call_refused(self, method: str) -> None:
-        """Count a call that was refused before it got a thread."""
-        self._requests.labels(method, "RESOURCE_EXHAUSTED").inc()
-        self._rejected.labels(Reason.OVERLOADED.name).inc()
+    def calls(self, kind: CallKind, method: str) -> "CallMetrics":
+        """Return what counts the calls of a method."""
+        return CallMetrics(
+            self._in_flight[kind],
+            functools.cache(functools.partial(self._requests.labels, method)),
+            self._durations.labels(method),
+            self._rejected.labels(Reason.OVERLOADED.name),
+        )
 
     def call_unknown(self) -> None:
         """Count a call of a method that the server does not have."""
@@ -144,8 +144,9 @@ class Metrics:
 
     def embedded(self, model: str, norm: float) -> None:
         """Count an embedded face; see `Sink`."""
-        self._embedded.labels(model).inc()
-        self._norms.labels(model).observe(norm)
+        count, norms = self._of_model(model)
+        count.inc()
+        norms.observe(norm)
 
     def model_loaded(self, facts: ServedFacts, origin: str) -> None:
         """Show a model as served, in place of another version of it."""
@@ -171,6 +172,31 @@ class Metrics:
         return Histogram(
             f"{_PREFIX}_{name}", what, (label,), buckets=buckets, registry=self.registry
         )
+
+
+@dataclass(frozen=True)
+class CallMetrics:
+    """The metrics of the calls of one method, with their labels found once."""
+
+    _in_flight: Gauge
+    _requests: Callable[[str], Counter]
+    _durations: Histogram
+    _refused: Counter
+
+    def began(self) -> None:
+        """Count a call as being answered."""
+        self._in_flight.inc()
+
+    def ended(self, code: str, seconds: float) -> None:
+        """Count a call as ended."""
+        self._in_flight.dec()
+        self._requests(code).inc()
+        self._durations.observe(seconds)
+
+    def refused(self) -> None:
+        """Count a call that was refused before it got a thread."""
+        self._requests("RESOURCE_EXHAUSTED").inc()
+        self._refused.inc()
 
 
 class MetricsServer:

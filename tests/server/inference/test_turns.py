@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 
 import grpc
@@ -70,10 +71,10 @@ class Engine:
         before = self.waiting
 
         def run() -> None:
-            with context.entered(Call(name, caller, self._metrics, None)):
-                self._turns.run(self.done.append, name)
+            context.enter(Call(name, caller, self._metrics, None))
+            self._turns.run(self.done.append, name)
 
-        running = self._threads.submit(run)
+        running = self._threads.submit(copy_context().run, run)
         wait_until(lambda: self.waiting > before)
         return running
 

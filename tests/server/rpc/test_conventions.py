@@ -310,7 +310,7 @@ def test_connection_age(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """An old connection is replaced by a new one, and no call fails by it."""
     settings = small_settings(store, detector="none", max_connection_age_s=1)
     with (
-        caplog.at_level(logging.DEBUG, "face_embedding_server.rpc.interceptor"),
+        caplog.at_level(logging.DEBUG, "face_embedding_server.rpc.call_scope"),
         running_server(settings) as running,
         grpc.insecure_channel(running.address) as channel,
     ):

@@ -1,6 +1,7 @@
 """What every call passes before its method: its id, its errors, and whether anyone still waits."""
 
 import contextlib
+import gc
 import os
 import re
 from collections.abc import Iterator
@@ -72,6 +73,28 @@ def test_made_id(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
     made = {returned_id(call) for call in calls}
     assert len(made) == 3
     assert all(MADE.fullmatch(each) for each in made)
+
+
+@pytest.mark.parametrize("good", [True, False], ids=["answered", "refused"])
+def test_leaves_nothing(good: bool, aligned: pb.Face, store: Store) -> None:
+    """A call is gone with its end: gRPC refuses those of a connection that has too many left."""
+    request = pb.EmbedRequest(faces=[aligned] if good else [pb.Face()])
+    settings = small_settings(store, max_calls_per_connection=4)
+    codes = set()
+    gc.disable()
+    try:
+        with (
+            running_server(settings) as running,
+            grpc.insecure_channel(running.address) as channel,
+        ):
+            embed = pb_grpc.FaceEmbeddingServiceStub(channel).Embed
+            for _ in range(40):
+                call = embed.future(request, timeout=TIMEOUT_S)
+                call.exception()
+                codes.add(call.code())
+    finally:
+        gc.enable()
+    assert codes == {grpc.StatusCode.OK if good else grpc.StatusCode.INVALID_ARGUMENT}
 
 
 @pytest.mark.parametrize("request_id", ["x" * 129, "two words", "", "a;b", '"'])
