@@ -51,6 +51,8 @@ _LAST_WAIT_S = 0.4
 # And by then the process has ended.
 _END_S = 0.9
 _MS = 1000
+# Calls that gRPC has and nobody has looked at; bounded by the calls of each connection as well.
+_MOST_PENDING = 100_000
 _NO_COMPRESSION = 1 << int(grpc.Compression.NoCompression)
 # A client may ping that often even while it has no call.
 _MIN_CLIENT_PING_S = 10
@@ -254,6 +256,9 @@ def _options(settings: Settings) -> dict[str, int]:
         "grpc.compression_enabled_algorithms_bitset": _NO_COMPRESSION,
         # A client keeps back what is more; whatever else is in its way here would cost more.
         "grpc.max_concurrent_streams": settings.max_calls_per_connection,
+        # gRPC's own 1000 ends calls without a reason; here each is refused with one.
+        "grpc.server.max_pending_requests": _MOST_PENDING,
+        "grpc.server.max_pending_requests_hard_limit": _MOST_PENDING,
         "grpc.so_reuseport": 0,  # A second server on one port is a mistake to be told.
         "grpc.keepalive_time_ms": int(settings.keepalive_s * _MS),
         "grpc.keepalive_timeout_ms": int(settings.keepalive_timeout_s * _MS),
