@@ -19,8 +19,8 @@ import mixed_load
 from support.processes import Running, memory_kb, serving
 
 MAX_GROWTH_MB = 20
-# 284 MB were measured, in 18 minutes and 149,000 calls.
-MAX_PEAK_MB = 500
+# 284 MB were measured, in 18 minutes and 149,000 calls, and 468 MB with a leak.
+MAX_PEAK_MB = 600
 _SAMPLE_S = 0.25
 # Until then caches, pools of threads and the allocator's arenas take what they will have.
 _WARM_UP = 0.5
