@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from face_embedding_models import toml
 from face_embedding_models.errors import ManifestError, UnknownModelError
 from face_embedding_models.formats import PARTS, Format
+from face_embedding_models.texts import clipped
 
 P = TypeVar("P", bound="Package")
 ChannelOrder = Literal["RGB", "BGR"]
@@ -298,7 +299,7 @@ def unknown(name: str, known: Sequence[str]) -> UnknownModelError:
     """Return the error for a name that no manifest has, with the closest one."""
     close = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
-    return UnknownModelError(f"no model is called '{name}'; {hint}")
+    return UnknownModelError(f"no model is called '{clipped(name)}'; {hint}")
 
 
 def _shipped(folder: str) -> list[str]:

@@ -1,9 +1,17 @@
 """Files that are files: not devices, pipes or folders, which can be endless or never answer."""
 
+import errno
 import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
+
+# Of what people write, and of what this program notes.
+TEXT_BYTES = 1 << 20
+# Of lists of pairs: those of LFW have 160 KB.
+TABLE_BYTES = 1 << 26
+# Of weights, and of images in one file.
+DATA_BYTES = 1 << 31
 
 
 def open_to_read(path: Path) -> BinaryIO:
@@ -16,18 +24,21 @@ def open_to_read(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(f"{path} is no regular file")
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
     return os.fdopen(descriptor, "rb")
 
 
-def read(path: Path, most_bytes: int | None = None) -> bytes:
+def read(path: Path, most_bytes: int = TEXT_BYTES) -> bytes:
     """Return the bytes of a file; see `open_to_read`.
 
     Raises:
         OSError: if it has more bytes than the most, too.
     """
     with open_to_read(path) as file:
-        data = file.read() if most_bytes is None else file.read(most_bytes + 1)
-    if most_bytes is not None and len(data) > most_bytes:
-        raise OSError(f"{path} has more than {most_bytes} bytes")
-    return data
+        size = os.fstat(file.fileno()).st_size
+        if size <= most_bytes:
+            # No more than there is, as room is made for all that is asked for.
+            data = file.read(size + 1)
+            if len(data) <= most_bytes:
+                return data
+    raise OSError(errno.EFBIG, f"has more than {most_bytes:,} bytes", str(path))

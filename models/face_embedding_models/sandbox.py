@@ -5,6 +5,7 @@ What a file makes them do ends with that process.
 """
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -21,6 +22,8 @@ from face_embedding_models.errors import ConversionError, ModelError
 
 _REFUSED, _OUT_OF_MEMORY = 3, 4
 _MOST_CHARACTERS = 2000
+# prctl(2)
+_PR_SET_PDEATHSIG = 1
 # As C++ and OpenVINO say it.
 _NO_MEMORY = ("bad_alloc", "Failed to allocate")
 
@@ -60,6 +63,7 @@ def run(function: Callable[..., None], limits: Limits, subject: str, **given: st
         "function": function.__name__,
         "limits": asdict(limits),
         "given": given,
+        "parent": os.getpid(),
     }
     try:
         done = subprocess.run(  # noqa: S603  # This module itself.
@@ -103,6 +107,7 @@ def _ending(status: int) -> str:
 def main() -> int:
     """Run the function that standard input names; return the exit status."""
     task: dict[str, Any] = json.load(sys.stdin)
+    _end_with(task["parent"])
     # What is told belongs to the caller alone, whatever libraries print.
     told = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -118,6 +123,14 @@ def main() -> int:
             told.write(f"{kind.__name__} {_refusal(error):.{_MOST_CHARACTERS}}")
         return _REFUSED
     return 0
+
+
+def _end_with(parent: int) -> None:
+    """Have this process end with the one that waits for it, where the system can do that."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # It ended before.
+        sys.exit()
 
 
 def _limit(limits: Limits) -> None:

@@ -4,6 +4,8 @@ import dataclasses
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from face_embedding_models import sandbox
 from face_embedding_models.errors import ConversionError
 from face_embedding_models.sandbox import Limits
+from support import wait_until
 
 pytestmark = pytest.mark.slow
 LIMITS = Limits(memory_bytes=1 << 30, processor_s=20, wall_s=60, file_bytes=1 << 20)
@@ -30,6 +33,36 @@ def test_file_size(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match=r"x: the file cannot be converted: .*File too large"):
         sandbox.run(shutil.copyfile, LIMITS, "x", src=str(tmp_path / "a"), dst=str(tmp_path / "b"))
     assert (tmp_path / "b").stat().st_size <= LIMITS.file_bytes
+
+
+# It says which process does the work, and waits.
+WAITING = """
+import os, signal, sys
+def work(path):
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
+    signal.pause()
+"""
+STARTING = """
+import sys, waiting
+from face_embedding_models import sandbox
+sandbox.run(waiting.work, sandbox.Limits(1 << 30, 20, 60, 1 << 20), "x", path=sys.argv[1])
+"""
+
+
+def test_ends_with_its_parent(tmp_path: Path) -> None:
+    """Its process does not outlive the one that waits for it, however that ends."""
+    (tmp_path / "waiting.py").write_text(WAITING)
+    said = tmp_path / "said"
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTING, str(said)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    ) as parent:
+        wait_until(lambda: said.exists() and said.read_text() != "")
+        parent.kill()
+    child = Path("/proc", said.read_text())
+    # What is left of it, where nobody takes its status, is no running process.
+    wait_until(lambda: not child.exists() or "zombie" in (child / "status").read_text())
 
 
 ENDS: dict[str, tuple[Callable[..., None], str]] = {

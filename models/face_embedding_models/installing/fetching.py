@@ -18,6 +18,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
+from face_embedding_models import regular_files
 from face_embedding_models.errors import FetchError
 from face_embedding_models.installing.partial_downloads import note_of, restart, size_of
 
@@ -194,9 +195,9 @@ def _chunks(response: requests.Response, timeouts: Timeouts) -> Iterator[bytes]:
 def _state(target: Path, url: str) -> tuple[int, str]:
     """Return how much there is of a file, and what tells that it is still the same file."""
     try:
-        note = json.loads(note_of(target).read_text("utf-8"))
+        note = json.loads(regular_files.read(note_of(target)))
         return (size_of(target), note["validator"]) if note["url"] == url else (0, "")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return 0, ""
 
 

@@ -187,7 +187,7 @@ def read_file(folder: Path, name: str) -> bytes:
     """
     expected = read_record(folder)["files"].get(name)
     try:
-        data = regular_files.read(folder / name)
+        data = regular_files.read(folder / name, regular_files.DATA_BYTES)
     except OSError as error:
         raise StoreError(f"{folder / name} cannot be read: {error}") from error
     digest = hashlib.sha256(data).hexdigest()

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from face_embedding_models import regular_files
 from face_embedding_models.openvino.precision import DRIFT_THRESHOLD
 from face_embedding_server import settings
 from face_embedding_server.errors import OperatorError
@@ -227,7 +228,7 @@ def _read_pairs(options: argparse.Namespace) -> Pairs:
 
 def _read_images(folder: Path) -> list[bytes]:
     try:
-        return [file.read_bytes() for file in image_files(folder)]
+        return [regular_files.read(file, regular_files.DATA_BYTES) for file in image_files(folder)]
     except OSError as error:
         raise UsageError(f"the images in {folder} cannot be read: {error}") from error
 

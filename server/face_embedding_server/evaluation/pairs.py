@@ -1,6 +1,7 @@
 """Labelled pairs of images: in a folder with a table of pairs, or as LFW's are distributed."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from face_embedding_models import regular_files
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.evaluation import lfw, protocol
 from face_embedding_server.faces.images import IMAGE_SUFFIXES
@@ -51,7 +53,7 @@ def read_lfw(path: Path) -> Pairs:
         PairsError: if it cannot be read.
     """
     try:
-        labelled = lfw.read_pairs_bin(path.read_bytes())
+        labelled = lfw.read_pairs_bin(regular_files.read(path, regular_files.DATA_BYTES))
     except (OSError, lfw.LfwFileError) as error:
         raise PairsError(f"{path}: {error}") from error
     indices = np.arange(len(labelled.images))
@@ -104,10 +106,10 @@ def read_table(table: Path, folder: Path) -> Pairs:
         PairsError: if something is missing or not understood; the line is named.
     """
     try:
-        with table.open(encoding="utf-8", newline="") as lines:
-            reader = csv.DictReader(lines)
-            rows = list(reader)
-            columns = reader.fieldnames or []
+        text = regular_files.read(table, regular_files.TABLE_BYTES).decode()
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        rows = list(reader)
+        columns = reader.fieldnames or []
     except (OSError, ValueError, csv.Error) as error:
         raise PairsError(f"the pairs {table} cannot be read: {error}") from error
     if missing := [name for name in _COLUMNS if name not in columns]:
@@ -138,7 +140,7 @@ def _read_image(folder: Path, name: str, where: str, suffixes: Sequence[str]) ->
         path = folder / f"{name}{suffix}"
         try:
             if path.is_file():
-                return path.read_bytes()
+                return regular_files.read(path, regular_files.DATA_BYTES)
         except OSError as error:
             raise PairsError(f"{where}: {path} cannot be read: {error}") from error
     raise PairsError(f"{where}: there is no image '{name}' in {folder}")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from face_embedding_models import regular_files
 from face_embedding_models.manifest import Parity
 from face_embedding_models.sample_faces import NamedFace
 from face_embedding_server.errors import OperatorError, Refusal
@@ -84,7 +85,11 @@ def read_faces(folder: Path, reader: FaceReader) -> list[NamedFace]:
     faces = []
     for file in files:
         try:
-            faces.append(NamedFace(file.name, reader.decode(file.read_bytes())))
+            faces.append(
+                NamedFace(
+                    file.name, reader.decode(regular_files.read(file, regular_files.DATA_BYTES))
+                )
+            )
         except (Refusal, OSError) as error:
             raise ParityInputError(f"{file}: {error}") from error
     return faces

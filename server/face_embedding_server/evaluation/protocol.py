@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from face_embedding_models import regular_files
 from face_embedding_server.errors import OperatorError
 
 _HEADER = "the numbers of folds and of pairs of each kind in a fold, such as '10 300'"
@@ -59,7 +60,7 @@ def read_protocol(path: Path) -> list[Pair]:
         ProtocolError: if the file cannot be read, or is not of this form.
     """
     try:
-        text = path.read_text("utf-8-sig")
+        text = regular_files.read(path, regular_files.TABLE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ProtocolError(f"{path}, line {line}: expected text in UTF-8") from error

@@ -17,6 +17,7 @@ from face_embedding_client import (
     RawFace,
     Tls,
 )
+from face_embedding_models import regular_files
 from face_embedding_server.evaluation.embedding import (
     Embedder,
     EmbeddingError,
@@ -152,6 +153,6 @@ def _uses_tls(remote: Remote) -> bool:
 
 def _read(file: Path | None) -> bytes | None:
     try:
-        return None if file is None else file.read_bytes()
+        return None if file is None else regular_files.read(file)
     except OSError as error:
         raise EmbeddingError(f"{file} cannot be read: {error.strerror}") from error

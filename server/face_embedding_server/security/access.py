@@ -222,7 +222,7 @@ def _read(file: Path) -> Mapping[str, Caller]:
         for mark in (*(token.sha256 for token in caller.tokens), *caller.certificates)
     ]
     if twice := [mark for mark, count in Counter(marks).items() if count > 1]:
-        raise AccessError(f"the access file {file} has twice: {', '.join(twice)}")
+        raise AccessError(f"the access file {file} has twice: {', '.join(map(clipped, twice))}")
     return callers
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,21 @@ def test_bad_file(text: str | bytes | None, message: str, tmp_path: Path) -> Non
     with pytest.raises(ProtocolError) as caught:
         read_protocol(path)
     assert str(caught.value) == f"{path}{message}"
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "protocol": read_protocol,
+    "table": lambda path: pairs.read_table(path, path.parent),
+    "one file": pairs.read_lfw,
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_pipe(read: Callable[[Path], object], tmp_path: Path) -> None:
+    """A pipe, which nobody may ever write to, is no list of pairs."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises((ProtocolError, PairsError), match=r"pipe.* is no regular file"):
+        read(tmp_path / "pipe")
 
 
 def test_images_once(lfw: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import cv2
 
-from face_embedding_models import manifest
+from face_embedding_models import manifest, regular_files
 from face_embedding_models.store import Store
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.faces.face import Points
@@ -152,7 +152,7 @@ def _model_of(name: str, model_file: Path | None, store: Store | None) -> Detect
 
 def _read_file(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return regular_files.read(path, regular_files.DATA_BYTES)
     except FileNotFoundError as error:
         raise DetectorError(f"the detector's model {path} does not exist") from error
     except OSError as error:
