@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-# Of what people write, and of what this program notes.
+# Of what people write, such as settings and certificates, and of what this program notes.
 TEXT_BYTES = 1 << 20
 # Of lists of pairs: those of LFW have 160 KB.
 TABLE_BYTES = 1 << 26

@@ -3,5 +3,3 @@
 DEFAULT_MAX_ENCODED_BYTES = 10 << 20
 DEFAULT_MAX_IMAGE_PIXELS = 50_000_000
 MAX_FACES_PER_REQUEST = 1_000
-# Of a file that an operator writes: settings, access, certificates, calibrations.
-MAX_FILE_BYTES = 1 << 20

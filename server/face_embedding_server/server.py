@@ -101,7 +101,7 @@ class Server:
         )
         self._health = Health(
             [face_embedding.NAME, open_inference.NAME],
-            min(threads.OPEN_PATIENCE_S, settings.patience_s),
+            _open_patience_s(settings),
         )
         self._workers = Workers()
         # What happened to an engine that makes no progress; empty if all is well.
@@ -242,10 +242,15 @@ def _pools(settings: Settings, share_of: ShareOf) -> Pools:
         for size, aside, patience_s in (
             (threads.handlers(), threads.ASIDE, settings.patience_s),
             (threads.STREAMS, 0, settings.patience_s),
-            (threads.OPEN, threads.OPEN_ASIDE, min(threads.OPEN_PATIENCE_S, settings.patience_s)),
+            (threads.OPEN, threads.OPEN_ASIDE, _open_patience_s(settings)),
         )
     )
     return Pools(unary, streams, opened)
+
+
+def _open_patience_s(settings: Settings) -> float:
+    """Return how long who needs no permission is waited for."""
+    return min(threads.OPEN_PATIENCE_S, settings.patience_s)
 
 
 def _options(settings: Settings) -> dict[str, int]:

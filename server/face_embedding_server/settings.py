@@ -20,7 +20,6 @@ from face_embedding_server.limits import (
     DEFAULT_MAX_ENCODED_BYTES,
     DEFAULT_MAX_IMAGE_PIXELS,
     MAX_FACES_PER_REQUEST,
-    MAX_FILE_BYTES,
 )
 
 ENVIRONMENT_PREFIX = "FACE_EMBEDDING_"
@@ -277,7 +276,7 @@ def _is_loopback(address: str) -> bool:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return toml.loads(regular_files.read(path, MAX_FILE_BYTES).decode())
+        return toml.loads(regular_files.read(path).decode())
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"the settings file {path} cannot be read: {error}") from error
 

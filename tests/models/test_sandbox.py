@@ -15,6 +15,7 @@ from face_embedding_models import sandbox
 from face_embedding_models.errors import ConversionError
 from face_embedding_models.sandbox import Limits
 from support import wait_until
+from support.processes import child_environment
 
 pytestmark = pytest.mark.slow
 LIMITS = Limits(memory_bytes=1 << 30, processor_s=20, wall_s=60, file_bytes=1 << 20)
@@ -56,7 +57,7 @@ def test_ends_with_its_parent(tmp_path: Path) -> None:
     said = tmp_path / "said"
     with subprocess.Popen(
         [sys.executable, "-c", STARTING, str(said)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        env=child_environment(tmp_path),
     ) as parent:
         wait_until(lambda: said.exists() and said.read_text() != "")
         parent.kill()

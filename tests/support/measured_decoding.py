@@ -5,7 +5,6 @@ JSON for each.
 """
 
 import json
-import os
 import re
 import struct
 import subprocess
@@ -19,6 +18,7 @@ from face_embedding_server.errors import Refusal
 from face_embedding_server.faces import headers
 from face_embedding_server.faces.headers import UnreadableImageError
 from face_embedding_server.faces.images import ImageReader
+from support.processes import child_environment
 
 _LENGTH = struct.Struct("<I")
 _STATUS = Path("/proc/self/status")
@@ -41,7 +41,7 @@ def decode_measured(files: Iterable[bytes]) -> list[Decoded]:
         stdout=subprocess.PIPE,
         # There the decoders' libraries complain of each file.
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=child_environment(),
         check=True,
         timeout=200,
     )

@@ -98,9 +98,9 @@ def memory_kb(pid: int, name: str) -> int:
     return int(found[1])
 
 
-def child_environment() -> dict[str, str]:
-    """Return the environment for a Python program that imports what this one can."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+def child_environment(*folders: Path) -> dict[str, str]:
+    """Return the environment for a Python program that imports what this one can, and folders'."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, folders), *sys.path])}
 
 
 def _free_port() -> int:

@@ -15,7 +15,6 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from face_embedding_models import regular_files
 from face_embedding_models.texts import clipped
 from face_embedding_server.errors import OperatorError, Reason, Refusal
-from face_embedding_server.limits import MAX_FILE_BYTES
 
 # Shown of a damaged file; the others are much the same.
 _MOST_PROBLEMS = 3
@@ -134,7 +133,7 @@ def read(path: Path) -> Calibration:
         CalibrationError: if the file cannot be read, is damaged, or says what cannot be.
     """
     try:
-        calibration = _CALIBRATION.validate_json(regular_files.read(path, MAX_FILE_BYTES))
+        calibration = _CALIBRATION.validate_json(regular_files.read(path))
     except OSError as error:
         raise CalibrationError(f"the calibration {path} cannot be read: {error}") from error
     except ValidationError as error:

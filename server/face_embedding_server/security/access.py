@@ -45,7 +45,6 @@ from pydantic import (
 from face_embedding_models import regular_files, toml
 from face_embedding_models.texts import clipped
 from face_embedding_server.errors import OperatorError, Reason, Refusal
-from face_embedding_server.limits import MAX_FILE_BYTES
 from face_embedding_server.security import forwarded
 from face_embedding_server.security.watched import Watched
 
@@ -203,9 +202,7 @@ def new_token() -> tuple[str, str]:
 
 def _read(file: Path) -> Mapping[str, Caller]:
     try:
-        callers = _Callers.model_validate(
-            toml.loads(regular_files.read(file, MAX_FILE_BYTES).decode())
-        ).root
+        callers = _Callers.model_validate(toml.loads(regular_files.read(file).decode())).root
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()

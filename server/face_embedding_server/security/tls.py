@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.serialization import (
 
 from face_embedding_models import regular_files
 from face_embedding_server.errors import OperatorError
-from face_embedding_server.limits import MAX_FILE_BYTES
 from face_embedding_server.security.watched import Watched
 
 _MIN_RSA_BITS = 2048
@@ -134,6 +133,6 @@ def _certificates(path: Path, pem: bytes) -> list[x509.Certificate]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return regular_files.read(path, MAX_FILE_BYTES)
+        return regular_files.read(path)
     except OSError as error:
         raise TlsError(f"{path} cannot be read: {error}") from error
