@@ -238,11 +238,11 @@ class Server:
 
 def _pools(settings: Settings, share_of: ShareOf) -> Pools:
     unary, streams, opened = (
-        Handlers(size, aside, threads.WAITING, Patience(patience_s), share_of)
-        for size, aside, patience_s in (
-            (threads.handlers(), threads.ASIDE, settings.patience_s),
-            (threads.STREAMS, 0, settings.patience_s),
-            (threads.OPEN, threads.OPEN_ASIDE, _open_patience_s(settings)),
+        Handlers(size, aside, threads.WAITING, Patience(patience_s), share_of, ahead)
+        for size, aside, patience_s, ahead in (
+            (threads.handlers(), threads.ASIDE, settings.patience_s, threads.handlers()),
+            (threads.STREAMS, 0, settings.patience_s, 0),
+            (threads.OPEN, threads.OPEN_ASIDE, _open_patience_s(settings), 0),
         )
     )
     return Pools(unary, streams, opened)

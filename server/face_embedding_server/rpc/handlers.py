@@ -22,14 +22,14 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
 from face_embedding_server.inference.fair import FairQueue
-from face_embedding_server.rpc import methods, shares
+from face_embedding_server.rpc import ahead, methods, shares
 from face_embedding_server.rpc.patience import Patience
-from face_embedding_server.rpc.shares import ShareOf
+from face_embedding_server.rpc.shares import Share, ShareOf
 
 # How much a new interval between ends of calls counts in the smoothed one.
 _WEIGHT = 0.1
@@ -64,6 +64,8 @@ class Handlers(ThreadPoolExecutor):
         waiting: how many more wait for a thread; others are refused.
         patience: how long threads wait for callers; less while all are taken.
         share_of: names the caller of a call.
+        ahead: how many calls may have their message read before they have a thread; they have to
+            be of methods that take one.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Handlers(ThreadPoolExecutor):
         waiting: int,
         patience: Patience,
         share_of: ShareOf = shares.by_connection,
+        ahead: int = 0,
     ) -> None:
         super().__init__(1)  # gRPC asks for one; its thread is never begun.
         self._share_of = share_of
@@ -85,6 +88,8 @@ class Handlers(ThreadPoolExecutor):
         self._begun = 0
         self._running = 0
         self._aside = 0
+        self._ahead = 0
+        self._most_ahead = ahead
         self._waiting: FairQueue[_Call] = FairQueue()
         # How many more of these there are than signs.
         self._unsigned = 0
@@ -99,22 +104,26 @@ class Handlers(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **_: Any) -> "Future[Any]":
         """Take a call from gRPC; see `Executor`. Nothing is told by the future."""
-        name, deadline = self._origin(args)
+        origin = self._origin(args)
         with self._lock:
-            share = self._callers.get(name) or _Share(name)
-            again_s = self._refuse(share, deadline)
+            share = self._callers.get(origin.share.name) or _Share(origin.share.name)
+            again_s = self._refuse(share, origin.deadline)
             if not again_s:
-                self._callers[name] = share
+                self._callers[share.name] = share
                 share.inside += 1
-                self._waiting.put(_Call(fn, args, share, deadline), name)
-                self._begin_thread()
-                is_full = self._is_full()
         if again_s:
             _end_at_once(fn, args, again_s)
-        else:
-            self._signs.put(True)
-            if is_full:
-                self.patience.make_room()
+            return _DONE
+        may_be_ahead = origin.share.is_known and self._ahead < self._most_ahead
+        is_ahead = may_be_ahead and ahead.begin(args)
+        with self._lock:
+            self._ahead += is_ahead
+            self._waiting.put(_Call(fn, args, share, origin.deadline, is_ahead), share.name)
+            self._begin_thread()
+            is_full = self._is_full()
+        self._signs.put(True)
+        if is_full:
+            self.patience.make_room()
         return _DONE
 
     def aside(self) -> AbstractContextManager[object]:
@@ -144,6 +153,11 @@ class Handlers(ThreadPoolExecutor):
         Raises:
             Refusal: if there is none.
         """
+        if self._local.call.is_ahead:
+            message = ahead.arrived(data)
+            if message is not None:
+                return message
+            data = ahead.rest(data)
         with self.aside(), self.patience.waiting(call.cancel):
             return methods.only(data)
 
@@ -160,13 +174,12 @@ class Handlers(ThreadPoolExecutor):
                 self._signs.put(False)
         self.patience.close()
 
-    def _origin(self, args: tuple[Any, ...]) -> tuple[Hashable, float]:
-        """Return the caller of a call, and its deadline in seconds since 1970."""
+    def _origin(self, args: tuple[Any, ...]) -> "_Origin":
         try:
             event = args[1]
-            return self._share_of(event), event.call_details.deadline
+            return _Origin(self._share_of(event), event.call_details.deadline)
         except (IndexError, AttributeError):
-            return None, float("inf")
+            return _UNKNOWN
 
     def _step(self, share: "_Share", aside: int) -> None:
         self._aside += aside
@@ -245,6 +258,7 @@ class Handlers(ThreadPoolExecutor):
                 self._unsigned -= 1
                 self._running += 1
                 call.share.running += 1
+                self._ahead -= call.is_ahead
                 self._pace.begun()
                 call.share.pace.begun()
             return call
@@ -302,6 +316,16 @@ class _Pace:
         self._since = now if goes_on else None
 
 
+class _Origin(NamedTuple):
+    """The caller of a call, and its deadline in seconds since 1970."""
+
+    share: Share
+    deadline: float
+
+
+_UNKNOWN = _Origin(Share(None, is_known=False), float("inf"))
+
+
 @dataclass(eq=False, slots=True)
 class _Share:
     """What a caller has here."""
@@ -321,6 +345,7 @@ class _Call:
     args: tuple[Any, ...]
     share: _Share
     deadline: float
+    is_ahead: bool
 
 
 def _end_at_once(fn: Callable[..., Any], args: tuple[Any, ...], again_s: float) -> None:

@@ -154,6 +154,11 @@ class Access:
 
         self._callers = Watched([file], functools.partial(read, file)) if file else None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether everyone may call everything."""
+        return self._callers is None
+
     def check(self, permissions: frozenset[Permission], context: grpc.ServicerContext) -> Known:
         """Return who makes a call, and what lets them.
 

@@ -1,7 +1,7 @@
 """Whose share of the threads a call has: a caller's, whatever connections they have."""
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ import trustme
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
+from face_embedding_server.rpc.shares import Share
 from face_embedding_server.security import forwarded
 from face_embedding_server.security.access import Access, AccessError
 from support import Identity, RunningServer, issue, running_server, small_settings
@@ -35,6 +36,10 @@ certificates = ["other.example.org"]
 forwards = "x-user"
 """
 URI = "URI=spiffe://example.org/anna"
+
+
+def known_as(name: str) -> Share:
+    return Share(("name", name), is_known=True)
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +65,19 @@ def running(
 @pytest.fixture
 def share_of(
     running: RunningServer, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Hashable]:
+) -> Callable[..., Share]:
     """Make one call on a connection of its own, and return whose share it had."""
-    seen: list[Hashable] = []
+    seen: list[Share] = []
     pool = running.server._pools.unary
     told = pool._share_of
 
-    def tell(event: Any) -> Hashable:
+    def tell(event: Any) -> Share:
         seen.append(told(event))
         return seen[-1]
 
     monkeypatch.setattr(pool, "_share_of", tell)
 
-    def call(name: str, *metadata: tuple[str, str]) -> Hashable:
+    def call(name: str, *metadata: tuple[str, str]) -> Share:
         own: Identity = issue(tmp_path, authority, f"{name}.example.org")
         credentials = grpc.ssl_channel_credentials(
             authority.cert_pem.bytes(), own.key.read_bytes(), own.certificate.read_bytes()
@@ -86,10 +91,10 @@ def share_of(
     return call
 
 
-def test_connections_of_one(share_of: Callable[..., Hashable]) -> None:
+def test_connections_of_one(share_of: Callable[..., Share]) -> None:
     """Connections of one caller share one share, whether by certificate or by token."""
     by_token = share_of("stranger", ("authorization", f"Bearer {SENT}"))
-    assert by_token == share_of("someone") == ("name", "someone")
+    assert by_token == share_of("someone") == known_as("someone")
 
 
 def test_unknown(running: RunningServer) -> None:
@@ -98,7 +103,16 @@ def test_unknown(running: RunningServer) -> None:
         invocation_metadata=[("authorization", "Bearer wrong")],
         call=SimpleNamespace(peer=lambda: b"ipv4:127.0.0.1:1"),
     )
-    assert running.server._pools.unary._share_of(event) == b"ipv4:127.0.0.1:1"
+    share = running.server._pools.unary._share_of(event)
+    assert share == Share(b"ipv4:127.0.0.1:1", is_known=False)
+
+
+def test_open_server(store: Store) -> None:
+    """Where everyone may call everything, everyone is known by the connection."""
+    event = SimpleNamespace(call=SimpleNamespace(peer=lambda: b"ipv4:127.0.0.1:1"))
+    with running_server(small_settings(store)) as running:
+        share = running.server._pools.unary._share_of(event)
+    assert share == Share(b"ipv4:127.0.0.1:1", is_known=True)
 
 
 @pytest.mark.parametrize(
@@ -110,20 +124,20 @@ def test_unknown(running: RunningServer) -> None:
     ],
 )
 def test_proxy(
-    share_of: Callable[..., Hashable], proxy: str, metadata: list[tuple[str, str]], name: str
+    share_of: Callable[..., Share], proxy: str, metadata: list[tuple[str, str]], name: str
 ) -> None:
     """Behind a proxy each caller that it names has a share."""
-    assert share_of(proxy, *metadata) == ("name", f"{proxy}/{name}")
+    assert share_of(proxy, *metadata) == known_as(f"{proxy}/{name}")
 
 
-def test_proxy_names_nobody(share_of: Callable[..., Hashable]) -> None:
+def test_proxy_names_nobody(share_of: Callable[..., Share]) -> None:
     """A call of a proxy for nobody is its own."""
-    assert share_of("envoy") == ("name", "envoy")
+    assert share_of("envoy") == known_as("envoy")
 
 
-def test_no_proxy(share_of: Callable[..., Hashable]) -> None:
+def test_no_proxy(share_of: Callable[..., Share]) -> None:
     """Who is no proxy cannot be another by saying so."""
-    assert share_of("someone", ("x-forwarded-client-cert", URI)) == ("name", "someone")
+    assert share_of("someone", ("x-forwarded-client-cert", URI)) == known_as("someone")
 
 
 @pytest.mark.parametrize(
