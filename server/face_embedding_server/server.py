@@ -4,16 +4,17 @@ import importlib.metadata
 import logging
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import grpc
 
+from face_embedding_server import listening
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.inference import threads
-from face_embedding_server.inference.model import ServedModel
+from face_embedding_server.inference.model import ModelInfo, ServedModel
 from face_embedding_server.inference.registry import Registry
 from face_embedding_server.inference.workers import Workers
+from face_embedding_server.listening import Probes
 from face_embedding_server.rpc import channelz, face_embedding, health, reflection, shares
 from face_embedding_server.rpc.admission import Admission
 from face_embedding_server.rpc.face_embedding import FaceEmbeddingService
@@ -28,7 +29,7 @@ from face_embedding_server.rpc.shares import ShareOf
 from face_embedding_server.security import tls
 from face_embedding_server.security.access import Access
 from face_embedding_server.security.tls import TlsFiles
-from face_embedding_server.settings import Settings, SettingsError
+from face_embedding_server.settings import Settings
 from face_embedding_server.telemetry.metrics import Metrics, MetricsServer
 from face_embedding_server.telemetry.tracing import CallTracer
 from face_embedding_server.watchdog import Watchdog
@@ -38,25 +39,8 @@ SERVICES = {
     face_embedding.NAME: face_embedding.METHODS,
     open_inference.NAME: open_inference.METHODS,
 }
-# A probe is one short call on a connection of its own; who opens calls and leaves them is cut off.
-_PROBE_OPTIONS = {
-    "grpc.max_receive_message_length": health.MOST_BYTES,
-    "grpc.max_concurrent_streams": 4,
-    "grpc.max_connection_age_ms": 30_000,
-    "grpc.max_connection_age_grace_ms": 1_000,
-}
-_LAST_GRACE_S = 0.2
-# By then a call that gRPC does not let go of is left behind.
-_LAST_WAIT_S = 0.4
-# And by then the process has ended.
+# After that a process that was told to stop, and waits for nothing, has ended.
 _END_S = 0.9
-_MS = 1000
-# Calls that gRPC has and nobody has looked at; bounded by the calls of each connection as well.
-_MOST_PENDING = 100_000
-_NO_COMPRESSION = 1 << int(grpc.Compression.NoCompression)
-# A client may ping that often even while it has no call.
-_MIN_CLIENT_PING_S = 10
-
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +53,15 @@ def _do_nothing() -> None:
     """Leave it to whoever looks at `Server.fault`."""
 
 
+def _tell_nobody(_: bool) -> None:
+    """Leave it to whoever asks for its health."""
+
+
+def most_stop_s(settings: Settings) -> float:
+    """Return the seconds after which a server that was told to stop has ended, whatever hangs."""
+    return max(settings.drain_s, settings.grace_s) + _END_S
+
+
 class Server:
     """A listening server. It answers health checks at once, and requests once it is loaded.
 
@@ -76,6 +69,8 @@ class Server:
         settings: what it is told.
         tracer: traces its calls; None where nobody wants that.
         give_up: called if an engine makes no progress any more; `fault` then says which.
+        tell: called whenever it begins or ends to serve, with which of these.
+        shares_port: whether other processes listen on its port as well.
 
     Raises:
         SettingsError, ModelError, OperatorError: if it cannot be as the settings say.
@@ -86,6 +81,9 @@ class Server:
         settings: Settings,
         tracer: CallTracer | None = None,
         give_up: Callable[[], None] = _do_nothing,
+        tell: Callable[[bool], None] = _tell_nobody,
+        *,
+        shares_port: bool = False,
     ) -> None:
         self._settings = settings
         self.metrics = Metrics()
@@ -99,10 +97,7 @@ class Server:
         self._admission = Admission(
             settings.max_bytes_in_flight, self._pools.streams.patience, settings.stream_idle_s
         )
-        self._health = Health(
-            [face_embedding.NAME, open_inference.NAME],
-            _open_patience_s(settings),
-        )
+        self._health = Health([*SERVICES], listening.open_patience_s(settings), tell)
         self._workers = Workers()
         # What happened to an engine that makes no progress; empty if all is well.
         self.fault = ""
@@ -118,7 +113,7 @@ class Server:
         shared = (self._registry, self._admission, settings, self._workers)
         self._server = grpc.server(
             self._pools.unary,
-            options=[*_options(settings).items()],
+            options=listening.options(settings, shares_port=shares_port),
             interceptors=[
                 Interceptor(SERVICES, access, self._admission, self.metrics, tracer, self._pools)
             ],
@@ -139,28 +134,24 @@ class Server:
         if settings.reflection:
             listed = [*names, reflection.NAME]
             self._server.add_generic_rpc_handlers((reflection.handler(listed),))
-        self.port = self._bind(self._server, settings.address, self._credentials())
-        self._probed: grpc.Server | None = None
+        self.port = listening.bind(self._server, settings.address, self._credentials())
+        self._probes: Probes | None = None
         self.health_port: int | None = None
         if settings.health_address:
-            self._probed = grpc.server(
-                ThreadPoolExecutor(1),  # Health has threads of its own.
-                options=[*(_options(settings) | _PROBE_OPTIONS).items()],
-            )
-            self._probed.add_generic_rpc_handlers((self._health.handler(),))
-            self.health_port = self._bind(self._probed, settings.health_address, None)
+            self._probes = Probes(settings, settings.health_address, self._health)
+            self.health_port = self._probes.port
         self._metrics_server: MetricsServer | None = None
         self.metrics_port: int | None = None
         if settings.metrics_address:
-            self._metrics_server = MetricsServer(self.metrics, settings.metrics_address)
+            self._metrics_server = MetricsServer(self.metrics.registry, settings.metrics_address)
             self.metrics_port = self._metrics_server.port
 
     def start(self) -> None:
         """Listen. Until the models are loaded, health is NOT_SERVING and requests are refused."""
         self._health.set(health.NOT_SERVING)
         self._server.start()
-        if self._probed:
-            self._probed.start()
+        if self._probes:
+            self._probes.start()
 
     def load(self) -> ServedModel:
         """Load the models, let them prove themselves, and only then let requests in.
@@ -193,9 +184,9 @@ class Server:
         if self._registry.is_ready and not self.fault:
             time.sleep(self._settings.drain_s)
         self._admission.finish(max(0, until - time.monotonic()))
-        # What is left are refusals under way, and callers who watch health for ever.
-        for each in filter(None, (self._server, self._probed)):
-            each.stop(_LAST_GRACE_S).wait(_LAST_WAIT_S)
+        listening.stop(self._server)
+        if self._probes:
+            self._probes.stop()
         if self._metrics_server:
             self._metrics_server.close()
         self._watchdog.close()
@@ -204,6 +195,27 @@ class Server:
         self._health.close()
         self._workers.close()
         self._registry.close()
+
+    def run(self, events: "Events", announce: Callable[[int, ModelInfo], None]) -> None:
+        """Serve until told to stop.
+
+        Args:
+            events: tell it to look at the store, and to stop.
+            announce: called once, with the port and the default model, when requests are answered.
+
+        Raises:
+            ModelError, OperatorError: if it cannot serve, or an engine makes no progress any more.
+        """
+        self.start()
+        try:
+            announce(self.port, self.load().info)
+            for retry in events.looks(self._settings.watch_s):
+                self.refresh(retry=retry)
+            events.end_within(_END_S if self.fault else most_stop_s(self._settings))
+        finally:
+            self.stop()
+        if self.fault:
+            raise EngineStalledError(self.fault)
 
     def _engine_fails(self, fails: bool) -> None:
         if self._registry.is_ready and not self._admission.is_stopping:
@@ -222,19 +234,6 @@ class Server:
         files = TlsFiles(certificate, key, self._settings.tls_client_ca)
         return tls.server_credentials(files, self.metrics.certificate_read)
 
-    def _bind(
-        self, server: grpc.Server, address: str, credentials: grpc.ServerCredentials | None
-    ) -> int:
-        try:
-            if credentials:
-                return server.add_secure_port(address, credentials)
-            return server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise SettingsError(
-                f"cannot listen on {address}: another server is there, or the host is not of this "
-                f"machine ({error})"
-            ) from error
-
 
 def _pools(settings: Settings, share_of: ShareOf) -> Pools:
     unary, streams, opened = (
@@ -242,42 +241,10 @@ def _pools(settings: Settings, share_of: ShareOf) -> Pools:
         for size, aside, patience_s, ahead in (
             (threads.handlers(), threads.ASIDE, settings.patience_s, threads.handlers()),
             (threads.STREAMS, 0, settings.patience_s, 0),
-            (threads.OPEN, threads.OPEN_ASIDE, _open_patience_s(settings), 0),
+            (threads.OPEN, threads.OPEN_ASIDE, listening.open_patience_s(settings), 0),
         )
     )
     return Pools(unary, streams, opened)
-
-
-def _open_patience_s(settings: Settings) -> float:
-    """Return how long who needs no permission is waited for."""
-    return min(threads.OPEN_PATIENCE_S, settings.patience_s)
-
-
-def _options(settings: Settings) -> dict[str, int]:
-    options = {
-        "grpc.max_receive_message_length": settings.max_message_bytes,
-        "grpc.max_send_message_length": settings.max_message_bytes,
-        # A message that unfolds to a thousand times its size is refused before it does.
-        "grpc.compression_enabled_algorithms_bitset": _NO_COMPRESSION,
-        # A client keeps back what is more; whatever else is in its way here would cost more.
-        "grpc.max_concurrent_streams": settings.max_calls_per_connection,
-        # gRPC's own 1000 ends calls without a reason; here each is refused with one.
-        "grpc.server.max_pending_requests": _MOST_PENDING,
-        "grpc.server.max_pending_requests_hard_limit": _MOST_PENDING,
-        "grpc.so_reuseport": 0,  # A second server on one port is a mistake to be told.
-        "grpc.keepalive_time_ms": int(settings.keepalive_s * _MS),
-        "grpc.keepalive_timeout_ms": int(settings.keepalive_timeout_s * _MS),
-        # The one before alone leaves the time that a ping has to be answered in at a minute.
-        "grpc.http2.ping_timeout_ms": int(settings.keepalive_timeout_s * _MS),
-        "grpc.keepalive_permit_without_calls": 1,
-        "grpc.http2.min_ping_interval_without_data_ms": _MIN_CLIENT_PING_S * _MS,
-    }
-    if settings.max_connection_age_s:
-        options |= {
-            "grpc.max_connection_age_ms": int(settings.max_connection_age_s * _MS),
-            "grpc.max_connection_age_grace_ms": int(settings.max_connection_age_grace_s * _MS),
-        }
-    return options
 
 
 class Events(Protocol):
@@ -299,35 +266,3 @@ class Events(Protocol):
 
     def end_within(self, seconds: float) -> None:
         """Have the process end by then, whatever hangs."""
-
-
-def run(
-    settings: Settings,
-    events: Events,
-    announce: Callable[[int, ServedModel], None],
-    tracer: CallTracer | None = None,
-) -> None:
-    """Serve until told to stop.
-
-    Args:
-        settings: the server's settings.
-        events: tell it to look at the store, and to stop.
-        announce: called once, with the port and the default model, when requests are answered.
-        tracer: traces the calls; None where nobody wants that.
-
-    Raises:
-        SettingsError, ModelError, OperatorError: if the server cannot be started, or an engine
-            makes no progress any more.
-    """
-    server = Server(settings, tracer, events.stop)
-    server.start()
-    try:
-        announce(server.port, server.load())
-        for retry in events.looks(settings.watch_s):
-            server.refresh(retry=retry)
-        left_s = 0 if server.fault else max(settings.drain_s, settings.grace_s)
-        events.end_within(left_s + _END_S)
-    finally:
-        server.stop()
-    if server.fault:
-        raise EngineStalledError(server.fault)

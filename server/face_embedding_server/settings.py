@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -37,6 +37,7 @@ _ADDRESS = (
     r"^(\[[^\]]+\]|[^:\[\]]+)"
     r":([0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$"
 )
+MOST_PROCESSES = 256
 _MIB = 1 << 20
 _MANY = 100_000
 
@@ -68,6 +69,11 @@ class Settings(BaseModel):
         "127.0.0.1:50051",
         pattern=_ADDRESS,
         description="HOST:PORT to listen on; port 0 takes a free one",
+    )
+    processes: Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_PROCESSES)] = Field(
+        1,
+        description="how many processes serve on the address, each with its share of the "
+        "processors and models of its own; auto is as many as one process alone would hold back",
     )
     tls_certificate: Path | None = Field(
         None, description="the server's certificate with its chain, a PEM file; read anew on change"

@@ -5,6 +5,7 @@ import re
 from docs_pages import DOCS, PAGES
 from prometheus_client import generate_latest
 
+from face_embedding_server.processes.scrapes import MembersCollector
 from face_embedding_server.telemetry.metrics import Metrics
 
 PACKAGES = {"face_embedding_client", "face_embedding_server", "face_embedding_models"}
@@ -19,7 +20,11 @@ def exposed() -> dict[str, Facts]:
     text = generate_latest(registry).decode()
     types = re.findall(r"^# TYPE (face_embedding_\w+) (\w+)$", text, re.MULTILINE)
     # Prometheus' client adds when each began; that is no metric of ours.
-    return {
+    of_processes = {
+        f"{each.name}_total" if each.type == "counter" else each.name: (each.type, ["process"])
+        for each in MembersCollector([]).collect()
+    }
+    return of_processes | {
         name: (kind, list(registry._names_to_collectors[name]._labelnames))
         for name, kind in types
         if not name.endswith("_created")

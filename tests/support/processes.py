@@ -48,11 +48,16 @@ class Running:
 
     def metric(self, line: str) -> float:
         """Return a metric by its name with its labels, without the prefix; 0 if it is not there."""
+        text = rf"^face_embedding_{re.escape(line)} (\S+)$"
+        found = re.search(text, self.metrics(), re.MULTILINE)
+        return float(found[1]) if found else 0
+
+    def metrics(self) -> str:
+        """Return all metrics, as text."""
         url = f"http://127.0.0.1:{self.metrics_port}/metrics"
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
-            text = response.read().decode()
-        found = re.search(rf"^face_embedding_{re.escape(line)} (\S+)$", text, re.MULTILINE)
-        return float(found[1]) if found else 0
+            text: str = response.read().decode()
+        return text
 
 
 @contextlib.contextmanager
@@ -72,7 +77,7 @@ def serving(
         program: what follows Python on the command line, before `serve`.
         log: where the server's log goes; as `stderr` of `subprocess`.
     """
-    metrics_port = _free_port()
+    metrics_port = free_port()
     command = [sys.executable, *program, "serve", "--model", model, "--store", str(store)]
     command += ["--address", "127.0.0.1:0", "--metrics-address", f"127.0.0.1:{metrics_port}"]
     command += ["--log-level", "error", "--drain-s", "0", *flags]
@@ -103,7 +108,8 @@ def child_environment(*folders: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, folders), *sys.path])}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that was free just now."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]

@@ -4,12 +4,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from face_embedding_server import settings
-from face_embedding_server.cli import signals
+from face_embedding_server import settings, signals
 from face_embedding_server.settings import Settings
 
 if TYPE_CHECKING:
-    from face_embedding_server.inference.model import ServedModel
+    from face_embedding_server.inference.model import ModelInfo
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -24,27 +23,45 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _serve(options: argparse.Namespace) -> int:
     events = signals.Signals()
     # Here, as a signal may come while they are imported.
-    from face_embedding_server import server
-    from face_embedding_server.telemetry import logs, tracing
+    from face_embedding_server.telemetry import logs
 
     flags = {name: value for name, value in vars(options).items() if name != "run"}
     chosen = settings.load(flags)
     logs.configure(chosen.log_format, chosen.log_level)
-    provider = tracing.exporting_provider() if chosen.tracing else None
+    if chosen.processes == 1:
+        _serve_here(chosen, events)
+    else:
+        from face_embedding_server.processes import fleet, sizing
 
-    def announce(port: int, model: "ServedModel") -> None:
-        logs.take_native_output()
-        info, host = model.info, chosen.address.rpartition(":")[0]
-        print(
-            f"serving {info.name} on {host}:{port} with {info.backend} at {info.precision}: "
-            f"{info.weights_note}",
-            flush=True,
+        count = sizing.processes(chosen)
+        fleet.Fleet(chosen, count, events).run(
+            lambda port, info: _announce(chosen, port, info, f" by {count} processes")
         )
+    return 0
+
+
+def _serve_here(chosen: Settings, events: signals.Signals) -> None:
+    from face_embedding_server.server import Server
+    from face_embedding_server.telemetry import logs, tracing
+
+    provider = tracing.exporting_provider() if chosen.tracing else None
+    tracer = tracing.CallTracer(provider) if provider else None
+
+    def announce(port: int, info: "ModelInfo") -> None:
+        logs.take_native_output()
+        _announce(chosen, port, info)
 
     try:
-        tracer = tracing.CallTracer(provider) if provider else None
-        server.run(chosen, events, announce, tracer)
+        Server(chosen, tracer, events.stop).run(events, announce)
     finally:
         if provider:
             tracing.shut_down(provider)
-    return 0
+
+
+def _announce(chosen: Settings, port: int, info: "ModelInfo", by: str = "") -> None:
+    host = chosen.address.rpartition(":")[0]
+    print(
+        f"serving {info.name} on {host}:{port} with {info.backend} at {info.precision}{by}: "
+        f"{info.weights_note}",
+        flush=True,
+    )

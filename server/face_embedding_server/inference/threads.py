@@ -13,8 +13,10 @@ Of all that embed at a time, `turns()` are inside the engine, in the order in wh
 others wait, and are given up there if their answer would come too late.
 """
 
+import itertools
 import math
 import os
+import random
 from pathlib import Path
 
 STREAMS = 128
@@ -79,6 +81,22 @@ def available_cpus(cgroup: Path = _CGROUP) -> int:
     allowed = len(os.sched_getaffinity(0))
     quota = _quota(cgroup)
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def shares(count: int, cgroup: Path = _CGROUP) -> list[frozenset[int]]:
+    """Return the processors of each of so many processes.
+
+    Of more than it can keep busy, which ones is left to chance, as others may share them out too.
+
+    Source: `sched_setaffinity(2)`.
+    """
+    allowed, number = sorted(os.sched_getaffinity(0)), available_cpus(cgroup)
+    if number < len(allowed):
+        allowed = sorted(random.sample(allowed, number))
+    if count >= number:
+        return [frozenset({allowed[each % number]}) for each in range(count)]
+    ends = [number * each // count for each in range(count + 1)]
+    return [frozenset(allowed[begin:end]) for begin, end in itertools.pairwise(ends)]
 
 
 def _quota(cgroup: Path) -> float | None:

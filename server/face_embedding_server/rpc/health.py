@@ -44,9 +44,13 @@ class Health:
     Args:
         services: the full names of the services it is asked about, beside the server as a whole.
         patience_s: seconds after which a caller is cut off who does not send or take a message.
+        tell: called whenever that changes, with whether it serves.
     """
 
-    def __init__(self, services: Sequence[str], patience_s: float) -> None:
+    def __init__(
+        self, services: Sequence[str], patience_s: float, tell: Callable[[bool], None]
+    ) -> None:
+        self._tell = tell
         self._names = frozenset((_WHOLE_SERVER, *services))
         self._patience_s = patience_s
         self._pools: list[Handlers] = []
@@ -100,8 +104,11 @@ class Health:
     def set(self, status: int) -> None:
         """Say whether the server serves, and have all who watch be told; waits for none of them."""
         with self._lock:
+            has_changed = status != self._status
             self._status = status
             watchers = list(self._watchers)
+        if has_changed:
+            self._tell(self.is_serving)
         for watcher in watchers:
             self._changes.submit(watcher.tell)
 

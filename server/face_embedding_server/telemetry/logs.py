@@ -33,8 +33,14 @@ _FLUSH_S = 0.5
 _log = logging.getLogger(__name__)
 
 
-def configure(form: Format, level: Level) -> None:
-    """Set up the log of this process, for this package and for the libraries that it uses."""
+def configure(form: Format, level: Level, *, process: int | None = None) -> None:
+    """Set up the log of this process, for this package and for the libraries that it uses.
+
+    Args:
+        form: text or JSON.
+        level: the least level that is logged.
+        process: its number, where there are several; each line has it.
+    """
     renderers: dict[Format, list[structlog.typing.Processor]] = {
         "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
         "text": [
@@ -53,6 +59,7 @@ def configure(form: Format, level: Level) -> None:
                 structlog.stdlib.ExtraAdder(),
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
                 _add_request_id,
+                *([] if process is None else [functools.partial(_add_process, process)]),
             ],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -158,4 +165,11 @@ def _tells_no_metadata(record: logging.LogRecord) -> bool:
 def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     if request_id := context.request_id():
         event.setdefault("request_id", request_id)
+    return event
+
+
+def _add_process(
+    number: int, _: Any, __: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    event["process"] = number
     return event

@@ -202,10 +202,10 @@ class CallMetrics:
 class MetricsServer:
     """Serves metrics over HTTP, at `/metrics`."""
 
-    def __init__(self, metrics: Metrics, address: str) -> None:
+    def __init__(self, registry: CollectorRegistry, address: str) -> None:
         host, _, port = address.rpartition(":")
         try:
-            self._server = HttpServer(host.strip("[]"), int(port), make_wsgi_app(metrics.registry))
+            self._server = HttpServer(host.strip("[]"), int(port), make_wsgi_app(registry))
         except OSError as error:
             raise MetricsError(f"metrics cannot be served on {address}: {error}") from error
         self.port = self._server.server_port

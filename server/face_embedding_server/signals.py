@@ -31,6 +31,22 @@ class Signals:
         for number in (*_STOP, _RELOAD):
             signal.signal(number, _noted)
 
+    def fileno(self) -> int:
+        """Return what can be read when a signal has come; see `received`."""
+        return self._reader
+
+    def received(self) -> tuple[bool, bool]:
+        """Return whether to stop, and whether to look at the store, as said since the last time.
+
+        To be called when `fileno` can be read.
+        """
+        # All at once: a stop does not wait behind others, and many looks are one.
+        numbers = os.read(self._reader, _PIPE_BYTES)
+        stops = [number for number in _STOP if number in numbers]
+        if stops:
+            _log.info("stopping on %s", signal.Signals(stops[0]).name)
+        return bool(stops), _RELOAD in numbers
+
     def looks(self, watch_s: float) -> Iterator[bool]:
         """Yield whenever the store is to be looked at; end on a signal to stop.
 
@@ -41,14 +57,11 @@ class Signals:
             Whether a person asked for it, by SIGHUP.
         """
         while True:
-            ready, _, _ = select.select([self._reader], [], [], watch_s or None)
-            # All at once: a stop does not wait behind others, and many looks are one.
-            received = os.read(self._reader, _PIPE_BYTES) if ready else b""
-            for number in _STOP:
-                if number in received:
-                    _log.info("stopping on %s", signal.Signals(number).name)
-                    return
-            yield _RELOAD in received
+            ready, _, _ = select.select([self], [], [], watch_s or None)
+            stop, look = self.received() if ready else (False, False)
+            if stop:
+                return
+            yield look
 
     def stop(self) -> None:
         """Do as on a signal to stop."""
