@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, SETTINGS, PING, GOAWAY = 0, 1, 4, 6, 7
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 ACK = END_STREAM = 1
 END_HEADERS = 4
 # A message of gRPC with no fields: not compressed, of length 0.
 EMPTY_MESSAGE = bytes(5)
 TIMEOUT_S = 60
+# A setting, and what it is until it is told.
+INITIAL_WINDOW_SIZE, INITIAL_WINDOW = 4, (1 << 16) - 1
+# The most bytes in a frame, unless the other side allows more.
+FRAME_BYTES = 1 << 14
 
 
 @dataclass(frozen=True)
