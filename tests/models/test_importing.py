@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import threading
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from face_embedding_models import manifest
+from face_embedding_models import bounds, manifest
 from face_embedding_models.errors import CheckpointError, ImportRefusedError
 from face_embedding_models.installing import importing, sources
 from face_embedding_models.manifest import Manifest
@@ -34,9 +35,9 @@ FILES = {"amf/model-symbol.json": SYMBOL, "amf/model-0000.params": PARAMS}
 LINK_MODE = 0o120777 << 16
 
 
-def zipped(*entries: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
+def zipped(*entries: tuple[str | zipfile.ZipInfo, bytes], by: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", by) as archive:
         for name, data in entries:
             archive.writestr(name, data)
     return buffer.getvalue()
@@ -245,6 +246,14 @@ UNSAFE: dict[str, tuple[bytes, str]] = {
         zipped(("a-symbol.json", SYMBOL), ("a-0000.params", bytes(40 << 20))),
         r"the entry 'a-0000\.params' unpacks to more than 16,777,216 bytes, from 40,",
     ),
+    "symbol": (
+        zipped(
+            ("a-symbol.json", bytes(bounds.MAX_SYMBOL_BYTES + 1)),
+            ("a-0000.params", PARAMS),
+            by=zipfile.ZIP_STORED,
+        ),
+        r"the entry 'a-symbol\.json' unpacks to more than 8,388,608 bytes, from 8,388,609",
+    ),
     "entries": (
         zipped(*((f"{number:0>200}", b"") for number in range(5000))),
         "is not a readable zip archive: its list of entries has more than 1,048,576 bytes",
@@ -276,6 +285,28 @@ def test_unpack_limit(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sources, "MAX_UNPACKED_BYTES", 1 << 20)
     data = zipped(*FILES.items(), ("zeros", bytes(1 << 20)))
     expect_refusal(store, KNOWN, in_file(tmp_path, data), "would unpack to 1,0.* at most 1,048,576")
+
+
+def test_large_symbol_in_a_folder(store: Store, tmp_path: Path) -> None:
+    """A symbol file that no network needs is refused unread."""
+    (tmp_path / "model-0000.params").write_bytes(PARAMS)
+    with (tmp_path / "model-symbol.json").open("wb") as file:
+        file.truncate(bounds.MAX_SYMBOL_BYTES + 1)
+    expect_refusal(
+        store, KNOWN, str(tmp_path), "symbol.json cannot be read: .* more than 8,388,608"
+    )
+
+
+def test_memory(tmp_path: Path) -> None:
+    """Unpacking needs hardly more memory than what is unpacked has."""
+    size = 32 << 20
+    entries = ("a-0000.params", bytes(size)), ("a-symbol.json", SYMBOL)
+    source = in_file(tmp_path, zipped(*entries, by=zipfile.ZIP_STORED))
+    tracemalloc.start()
+    sources.read_archive(KNOWN, Path(source), source)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1.25 * size
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -206,7 +206,8 @@ def test_too_large(expect_refusal: Refuse, tmp_path: Path) -> None:
     """A file over the limit is refused by its size, unread."""
     with (tmp_path / "model.onnx").open("wb") as file:
         file.truncate(sources.MAX_FILE_BYTES + 1)
-    expect_refusal("DIR/model.onnx has more than 1,073,741,824 bytes")
+    message = "[Errno 27] has more than 1,073,741,824 bytes: 'DIR/model.onnx'"
+    expect_refusal(f"DIR/model.onnx cannot be read: {message}")
 
 
 def test_chain(expect_refusal: Refuse) -> None:

@@ -76,6 +76,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "not-json": (b"\x89PNG", "the symbol file is not JSON: 'utf-8' codec can't decode"),
     "half": (symbol.dump(SMALL)[:50], "the symbol file is not JSON: "),
     "deep": (b"[" * 100_000, "the symbol file is not JSON: maximum recursion depth exceeded"),
+    "large": (bytes((8 << 20) + 1), "the symbol file has 8,388,609 bytes, at most 8,388,608 are"),
     "list": (b"[]", "the symbol file has no list of nodes"),
     "no-nodes": (b'{"heads": [[0, 0]]}', "the symbol file has no list of nodes"),
     "node": (graph(DATA, 5), "node 1 of the symbol is not an object"),

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from face_embedding_models import regular_files
+from face_embedding_models import bounds, regular_files
 from face_embedding_models.errors import ImportRefusedError
-from face_embedding_models.formats import PARTS, Part
+from face_embedding_models.formats import PARTS, SYMBOL_FILE, Part
 from face_embedding_models.manifest import AnyManifest
 
 MAX_FILE_BYTES = 1 << 30
@@ -77,13 +77,9 @@ def read_files(known: AnyManifest, files: Sequence[LocalFile], source: str) -> d
     for part in PARTS[known.format]:
         path = by_name[_choose(known, part, list(by_name), source)]
         try:
-            with regular_files.open_to_read(path) as file:
-                data = file.read(MAX_FILE_BYTES + 1)
+            found[part.name] = regular_files.read(path, _most_bytes(part))
         except OSError as error:
             raise ImportRefusedError(f"{path} cannot be read: {error}") from error
-        if len(data) > MAX_FILE_BYTES:
-            raise ImportRefusedError(f"{path} has more than {MAX_FILE_BYTES:,} bytes")
-        found[part.name] = data
     return found
 
 
@@ -100,7 +96,9 @@ def read_archive(known: AnyManifest, path: Path, source: str) -> dict[str, bytes
             _check_entries(entries, source)
             names = [entry.filename for entry in entries if not entry.is_dir()]
             return {
-                part.name: _unpack(archive, _choose(known, part, names, source), source)
+                part.name: _unpack(
+                    archive, _choose(known, part, names, source), _most_bytes(part), source
+                )
                 for part in PARTS[known.format]
             }
     except _UNREADABLE as error:
@@ -125,19 +123,24 @@ class _Pieces(io.BufferedReader):
         return piece
 
 
-def _unpack(archive: zipfile.ZipFile, name: str, source: str) -> bytes:
+def _unpack(archive: zipfile.ZipFile, name: str, most: int, source: str) -> bytes:
     """Unpack an entry, whatever the archive says of its size."""
-    entry, unpacked = archive.getinfo(name), bytearray()
+    entry, unpacked = archive.getinfo(name), io.BytesIO()
+    most = min(most, max(RATIO_FREE_BYTES, MAX_RATIO * entry.compress_size))
     with archive.open(entry) as packed:
         while chunk := packed.read(_CHUNK_BYTES):
-            unpacked += chunk
-            most = max(RATIO_FREE_BYTES, MAX_RATIO * entry.compress_size)
-            if len(unpacked) > min(most, MAX_FILE_BYTES):
+            if unpacked.tell() + len(chunk) > most:
                 raise ImportRefusedError(
-                    f"{source}: the entry '{name:.200}' unpacks to more than "
-                    f"{min(most, MAX_FILE_BYTES):,} bytes, from {entry.compress_size:,}"
+                    f"{source}: the entry '{name:.200}' unpacks to more than {most:,} bytes, from "
+                    f"{entry.compress_size:,}"
                 )
-    return bytes(unpacked)
+            unpacked.write(chunk)
+    return unpacked.getvalue()  # Without a copy, which a bytearray would need.
+
+
+def _most_bytes(part: Part) -> int:
+    """Return the most bytes of a file: all but those with the weights are small."""
+    return bounds.MAX_SYMBOL_BYTES if part.name == SYMBOL_FILE else MAX_FILE_BYTES
 
 
 def _choose(known: AnyManifest, part: Part, names: Sequence[str], source: str) -> str:
