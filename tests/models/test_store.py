@@ -100,14 +100,25 @@ def test_unknown_model(store: Store) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"checkpoint": 5}', '{"checkpoint": "../other/1"}', "[" * 100_000],
-    ids=["empty", "list", "no-key", "number", "path", "deep"],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"checkpoint": 5}',
+        '{"checkpoint": "../other/1"}',
+        json.dumps({"checkpoint": "a" * 100_000}),
+        "[" * 100_000,
+    ],
+    ids=["empty", "list", "no-key", "number", "path", "long", "deep"],
 )
 def test_damaged_current(store: Store, model: StoredModel, text: str) -> None:
-    """A damaged note of the current checkpoint is reported with its path."""
+    """A damaged note of the current checkpoint is reported with its path and what helps."""
     (model.folder.parent / "current.json").write_text(text)
-    with pytest.raises(StoreError, match=rf"{NAME}/current\.json is damaged: "):
+    command = f"'face-embedding-server models use {NAME} VERSION'"
+    with pytest.raises(StoreError, match=rf"{NAME}/current\.json is damaged: .{{1,240}}{command}"):
         store.get(NAME)
+    store.use_version(NAME, model.version)
+    assert store.get(NAME).version == model.version
 
 
 def test_incomplete_record(store: Store, model: StoredModel) -> None:
@@ -115,6 +126,15 @@ def test_incomplete_record(store: Store, model: StoredModel) -> None:
     record = model.checkpoint_folder / sealed.RECORD_FILE
     record.write_text(json.dumps({"files": {}}))
     with pytest.raises(StoreError, match=r"record\.json"):
+        store.get(NAME)
+
+
+def test_wrong_record(store: Store, model: StoredModel) -> None:
+    """Of a record's value that is not known, an error shows no more than a line."""
+    record = model.checkpoint_folder / sealed.RECORD_FILE
+    known = json.loads(record.read_text()) | {"origin": "a" * 100_000}
+    record.write_text(json.dumps(known))
+    with pytest.raises(StoreError, match=r"record\.json is damaged: .{1,240}; import the model"):
         store.get(NAME)
 
 

@@ -246,9 +246,12 @@ class Store:
             version = json.loads(regular_files.read(path))["checkpoint"]
             # Never a path, which could lead out of the model's folder.
             if not isinstance(version, str) or not _VERSION.fullmatch(version):
-                raise TypeError(version)
+                raise TypeError("it names no version")
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise StoreError(f"{path} is damaged: {error!r}") from error
+            raise StoreError(
+                f"{path} is damaged: {error!r}; say which version to use with "
+                f"'face-embedding-server models use {name} VERSION', or import the model again"
+            ) from error
         return version
 
 

@@ -28,6 +28,7 @@ _REPLACED_PREFIX = ".replaced-"
 _CHUNK_BYTES = 1 << 20
 # Of Linux: `linux/fcntl.h` and `linux/fs.h`.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_MAKE_AGAIN = "import or convert the model again"
 
 
 def write(target: Path, fill: Callable[[Path], None], record: Mapping[str, Any]) -> None:
@@ -173,9 +174,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads(regular_files.read(folder / RECORD_FILE))
     except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"{folder / RECORD_FILE} is missing or damaged: {error}") from error
+        raise StoreError(
+            f"{folder / RECORD_FILE} is missing or damaged: {error}; {_MAKE_AGAIN}"
+        ) from error
     if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
-        raise StoreError(f"{folder / RECORD_FILE} is damaged: it lists no files")
+        raise StoreError(f"{folder / RECORD_FILE} is damaged: it lists no files; {_MAKE_AGAIN}")
     return record
 
 
@@ -194,7 +197,7 @@ def read_file(folder: Path, name: str) -> bytes:
     if digest != expected:
         raise StoreError(
             f"{folder / name} was changed since it was written (SHA-256 {digest}, "
-            f"expected {expected}); import or convert the model again"
+            f"expected {expected}); {_MAKE_AGAIN}"
         )
     return data
 

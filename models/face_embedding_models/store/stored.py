@@ -246,14 +246,14 @@ def read_weights(name: str, folder: Path) -> StoredWeights:
         digest, source = record["weights_sha256"], record["source"]
         version = record.get("version", str(digest)[:VERSION_DIGITS])
         if not all(isinstance(value, str) for value in (digest, source, model, version)):
-            raise TypeError("a text is none")
+            raise TypeError("what is no text")
         if record["origin"] not in list(ORIGIN_NOTES):
             raise KeyError(record["origin"])
         given = record.get("acceptance")
         acceptance = Acceptance(**given) if given else None
     except (KeyError, TypeError) as error:
         raise StoreError(
-            f"{path} is damaged: it lacks or does not know {error}; import the model again"
+            f"{path} is damaged: it lacks or does not know {error!s:.200}; import the model again"
         ) from error
     # What is being added has no folder of its own yet.
     if model != name or (folder.parent.name == name and folder.name != version):
