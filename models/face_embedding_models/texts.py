@@ -1,5 +1,6 @@
 """What others wrote, as errors show it."""
 
+import reprlib
 from collections.abc import Sequence
 
 _SHOWN = 60
@@ -13,3 +14,8 @@ def clipped(given: str | Sequence[int]) -> str:
     # So many numbers are more characters than that.
     text = given[: _SHOWN + 1] if isinstance(given, str) else str(list(given[:_SHOWN]))
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def shown(given: object) -> str:
+    """Return a value of any type as Python writes it, texts in quotes, and `clipped` like them."""
+    return repr(clipped(given)) if isinstance(given, str) else clipped(reprlib.repr(given))

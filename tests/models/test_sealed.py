@@ -140,10 +140,10 @@ def test_missing_file(folder: Path) -> None:
 
 
 RECORDS = {
-    "not-json": (b"{", r"record\.json is missing or damaged: "),
-    "not-text": (b"\xff", r"record\.json is missing or damaged: "),
-    "list": (b"[]", r"record\.json is damaged: it lists no files"),
-    "no-files": (json.dumps({"files": 1}).encode(), r"record\.json is damaged: it lists no files"),
+    "not-json": (b"{", r"record\.json is damaged: Invalid JSON"),
+    "not-text": (b"\xff", r"record\.json is damaged: Invalid JSON"),
+    "list": (b"[]", r"record\.json is damaged: Input should be an object"),
+    "no-files": (json.dumps({"files": 1}).encode(), r"record\.json is damaged: files: "),
 }
 
 

@@ -1,7 +1,9 @@
 """Files that are nearly what they should be, for property tests."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias, TypeVar
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -19,6 +21,16 @@ _EXTREMES = [
 ]
 _MOST_CHANGES = 6
 _MOST_BYTES = 64
+# In place of a value, until it is JSON.
+_MARK = "in place of a value"
+# In place of a value, as JSON has them, and as Python reads what JSON has not.
+_ODD = [
+    "null", "true", "-1", "0", "1e400", "NaN", "-Infinity", "9" * 400, "9" * 5_000,
+    '""', '"\\ud800"', '"../.."', '"' + "x" * 100_000 + '"', "[]", "{}", "[{}]", "[null]",
+    *("[" * depth + "]" * depth for depth in (50, 500, 50_000)),
+    '{"a":' * 500 + "0" + "}" * 500,
+]  # fmt: skip
+_ENCODINGS = ["utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "latin-1"]
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 Change: TypeAlias = Callable[[bytes, int, bytes], bytes]
@@ -78,3 +90,33 @@ def json_values(leaves: SearchStrategy[object] | None = None) -> SearchStrategy[
         ),
         max_leaves=12,
     )
+
+
+@st.composite
+def altered(draw: st.DrawFn, document: Mapping[str, Any]) -> bytes:
+    """Return a JSON document with a value that is another, missing, twice, or beside an unknown."""
+    document = copy.deepcopy(dict(document))
+    tables = list(_tables(document))
+    table = draw(st.sampled_from(tables))
+    odd = st.sampled_from(_ODD) | json_values().map(json.dumps)
+    key = draw(st.sampled_from([*table, "later"]))
+    if draw(st.booleans()):
+        table.pop(key, None)
+    else:
+        table[key] = _MARK
+    text = json.dumps(document).replace(f'"{_MARK}"', draw(odd))
+    if draw(st.integers(0, 4)) == 0:
+        text = text.replace(f'"{key}": ', f'"{key}": {draw(odd)}, "{key}": ', 1)
+    return text.encode(draw(st.sampled_from(_ENCODINGS)), "replace")
+
+
+def _tables(value: object) -> Iterator[dict[str, Any]]:
+    """Yield a value and what is in it, as far as they are tables."""
+    if isinstance(value, dict):
+        if value:
+            yield value
+        for each in value.values():
+            yield from _tables(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _tables(each)

@@ -3,19 +3,23 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 
-from face_embedding_models.errors import DriftError, StoreError
+from face_embedding_models.errors import DriftError
 from face_embedding_models.openvino import ir
 from face_embedding_models.openvino.precision import PRECISIONS, REFERENCE, effective
 from face_embedding_models.openvino.running import compile_for, embed
-from face_embedding_models.store import parts, sealed
+from face_embedding_models.store import parts, records, sealed
 from face_embedding_models.store.stored import StoredModel
 
 Face = NDArray[np.uint8]
 Embeddings = NDArray[np.float64]
+# As the contract has them.
+_Number: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 32)]
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,21 @@ class Drift:
         threshold: the cosine similarity from which two faces match.
     """
 
-    faces: int
+    __pydantic_config__ = ConfigDict(allow_inf_nan=False)
+
+    faces: _Number
     min_cosine: float
     mean_cosine: float
-    pairs: int
+    pairs: _Number
     max_score_change: float
-    flipped_decisions: int
+    flipped_decisions: _Number
     threshold: float
+
+
+@dataclass(frozen=True)
+class _Record:
+    of: dict[str, str]
+    drift: Drift
 
 
 def measure(
@@ -80,12 +92,9 @@ def read(model: StoredModel, precision: str) -> Drift | None:
     folder = model.drift_folder(precision)
     if not folder.exists():
         return None
-    record = sealed.read_record(folder)
-    try:
-        return Drift(**record["drift"]) if record["of"] == _files(model, precision) else None
-    except (KeyError, TypeError) as error:
-        path = folder / sealed.RECORD_FILE
-        raise StoreError(f"{path} is damaged: its drift cannot be read: {error!r}") from error
+    path, remedy = folder / sealed.RECORD_FILE, "measure the drift again"
+    record = records.checked(_Record, sealed.read_record(folder), path, remedy)
+    return record.drift if record.of == _files(model, precision) else None
 
 
 def drift_of(reference: Embeddings, candidate: Embeddings, threshold: float) -> Drift:

@@ -16,18 +16,18 @@ half-written is ever visible and nothing changed is ever used.
 """
 
 import contextlib
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import platformdirs
+from pydantic import Field
 
-from face_embedding_models import formats, manifest, regular_files
+from face_embedding_models import formats, manifest
 from face_embedding_models.errors import StoreError, UnknownModelError
 from face_embedding_models.manifest import DetectorManifest, Manifest, Package
-from face_embedding_models.store import parts, sealed, stored
+from face_embedding_models.store import parts, records, sealed, stored
 from face_embedding_models.store.parts import CHECKPOINT_FOLDER
 from face_embedding_models.store.stored import (
     MANIFEST_FILE,
@@ -37,10 +37,16 @@ from face_embedding_models.store.stored import (
     StoredWeights,
     version_of,
 )
+from face_embedding_models.texts import clipped
 
 _CURRENT_FILE = "current.json"
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RECORDS = f"[!.]*/[!.]*/{CHECKPOINT_FOLDER}/{sealed.RECORD_FILE}"
+
+
+@dataclass(frozen=True)
+class _Current:
+    # Never a path, which could lead out of the model's folder.
+    checkpoint: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
 class Store:
@@ -170,7 +176,7 @@ class Store:
         """
         with self._alone():
             self._check_version(name, version)
-            text = json.dumps({"checkpoint": version}) + "\n"
+            text = records.to_text({"checkpoint": version})
             sealed.write_text(self.root / name / _CURRENT_FILE, text)
 
     def remove(self, name: str, version: str = "") -> None:
@@ -232,7 +238,9 @@ class Store:
         if version not in self.versions(name):
             self._refuse_unknown(name)
             known = ", ".join(self.versions(name)) or "none"
-            raise StoreError(f"{name} has no version '{version}' in the store; it has {known}")
+            raise StoreError(
+                f"{name} has no version '{clipped(version)}' in the store; it has {known}"
+            )
 
     def _refuse_unknown(self, name: str) -> None:
         known = sorted({*manifest.names(), *manifest.detector_names(), *self._installed()})
@@ -242,17 +250,8 @@ class Store:
     def _current(self, name: str) -> str:
         """Return the version of a model that is in use."""
         path = self.root / name / _CURRENT_FILE
-        try:
-            version = json.loads(regular_files.read(path))["checkpoint"]
-            # Never a path, which could lead out of the model's folder.
-            if not isinstance(version, str) or not _VERSION.fullmatch(version):
-                raise TypeError("it names no version")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise StoreError(
-                f"{path} is damaged: {error!r}; say which version to use with "
-                f"'face-embedding-server models use {name} VERSION', or import the model again"
-            ) from error
-        return version
+        remedy = f"put a version to use with 'face-embedding-server models use {name} VERSION'"
+        return records.checked(_Current, records.read(path, remedy), path, remedy).checkpoint
 
 
 def default_root() -> Path:

@@ -10,19 +10,26 @@ with a `parts.json` of all changes places with the old one.
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from face_embedding_models import regular_files
 from face_embedding_models.errors import StoreError
-from face_embedding_models.store import sealed
+from face_embedding_models.store import records, sealed
+from face_embedding_models.texts import clipped
 
 PARTS_FILE = "parts.json"
 CHECKPOINT_FOLDER = "checkpoint"
+
+
+@dataclass(frozen=True)
+class _Parts:
+    model: str
+    version: str
+    parts: dict[str, records.Sha256]
 
 
 @contextlib.contextmanager
@@ -60,7 +67,7 @@ def place(pending: Path, folder: Path) -> None:
             if CHECKPOINT_FOLDER not in made:
                 raise StoreError(f"{folder} has no weights any more; import the model again")
             known = {"model": folder.parent.name, "version": folder.name, "parts": made}
-            sealed.write_text(pending / PARTS_FILE, json.dumps(known, indent=2) + "\n")
+            sealed.write_text(pending / PARTS_FILE, records.to_text(known))
             sealed.place(pending, folder)
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error}") from error
@@ -86,12 +93,12 @@ def check(folder: Path, model: str, version: str, part: str, remedy: str) -> Non
             f"model again with 'face-embedding-server models convert {model}'"
         )
     known = _read(folder)
-    if (known["model"], known["version"]) != (model, version):
+    if (known.model, known.version) != (model, version):
         raise StoreError(
-            f"{path} belongs to {known['model']!s:.100} {known['version']!s:.100}, and not to "
+            f"{path} belongs to {clipped(known.model)} {clipped(known.version)}, and not to "
             f"{model} {version}; import the model again"
         )
-    if known["parts"].get(part) != _digest(folder / part):
+    if known.parts.get(part) != _digest(folder / part):
         raise StoreError(f"{folder / part} is not what was made for {model} {version}; {remedy}")
 
 
@@ -101,7 +108,7 @@ def _keep(folder: Path, pending: Path) -> None:
     bound = None
     if (folder / PARTS_FILE).exists():
         try:
-            bound = _read(folder)["parts"]
+            bound = _read(folder).parts
         except StoreError:
             if not with_weights:
                 raise
@@ -141,12 +148,6 @@ def _digest(part: Path) -> str:
         raise StoreError(f"{path} is missing or damaged: {error}") from error
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / PARTS_FILE
-    try:
-        known = json.loads(regular_files.read(path))
-        if not isinstance(known["parts"], dict):
-            raise TypeError("it lists no parts")
-        return {name: known[name] for name in ("model", "version", "parts")}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StoreError(f"{path} is damaged: {error!r}; import the model again") from error
+def _read(folder: Path) -> _Parts:
+    path, remedy = folder / PARTS_FILE, "import the model again"
+    return records.checked(_Parts, records.read(path, remedy), path, remedy)

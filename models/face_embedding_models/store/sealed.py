@@ -11,16 +11,17 @@ import ctypes
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from face_embedding_models import regular_files
 from face_embedding_models.errors import StoreError
+from face_embedding_models.store import records
 
 RECORD_FILE = "record.json"
 _PENDING_PREFIX = ".pending-"
@@ -29,6 +30,13 @@ _CHUNK_BYTES = 1 << 20
 # Of Linux: `linux/fcntl.h` and `linux/fs.h`.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _MAKE_AGAIN = "import or convert the model again"
+
+
+@dataclass(frozen=True)
+class _Seal:
+    """What every record has: the digests of the folder's files."""
+
+    files: dict[str, records.Sha256]
 
 
 def write(target: Path, fill: Callable[[Path], None], record: Mapping[str, Any]) -> None:
@@ -169,16 +177,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Return the record of a sealed folder.
 
     Raises:
-        StoreError: if it is missing or damaged.
+        StoreError: if it is missing or damaged, or of a later version.
     """
-    try:
-        record = json.loads(regular_files.read(folder / RECORD_FILE))
-    except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(
-            f"{folder / RECORD_FILE} is missing or damaged: {error}; {_MAKE_AGAIN}"
-        ) from error
-    if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
-        raise StoreError(f"{folder / RECORD_FILE} is damaged: it lists no files; {_MAKE_AGAIN}")
+    path = folder / RECORD_FILE
+    record = records.read(path)
+    records.checked(_Seal, record, path)
     return record
 
 
@@ -217,8 +220,7 @@ def write_text(path: Path, text: str) -> None:
 
 def _seal(folder: Path, record: Mapping[str, Any]) -> None:
     sums = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
-    text = json.dumps({**record, "files": sums}, indent=2) + "\n"
-    (folder / RECORD_FILE).write_text(text, "utf-8")
+    (folder / RECORD_FILE).write_text(records.to_text({**record, "files": sums}), "utf-8")
     for path in (*folder.iterdir(), folder):
         flush(path)
 

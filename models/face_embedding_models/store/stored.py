@@ -4,18 +4,20 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from pydantic import ValidationError
 
 from face_embedding_models import formats, manifest
+from face_embedding_models.checking import problems
 from face_embedding_models.errors import StoreError
 from face_embedding_models.formats import ONNX_FILE, PARAMS_FILE, SYMBOL_FILE
 from face_embedding_models.manifest import Manifest
 from face_embedding_models.mxnet import checkpoint
 from face_embedding_models.mxnet.checkpoint import Checkpoint
-from face_embedding_models.store import parts, sealed
+from face_embedding_models.store import parts, records, sealed
 from face_embedding_models.store.parts import CHECKPOINT_FOLDER
+from face_embedding_models.texts import clipped, shown
 
 Origin = Literal["published", "corroborated", "unverified", "synthetic"]
 
@@ -55,6 +57,18 @@ class Provenance:
 
     origin: Origin
     source: str
+    acceptance: Acceptance | None = None
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is remembered of weights; earlier versions left out what the folders' names say."""
+
+    weights_sha256: records.Sha256
+    origin: Origin
+    source: str
+    model: str | None = None
+    version: str | None = None
     acceptance: Acceptance | None = None
 
 
@@ -203,7 +217,7 @@ class StoredModel(StoredWeights):
         for key, expected in self.identity(precision).items():
             if record.get(key) != expected:
                 raise StoreError(
-                    f"{folder} was made for the {key} {record.get(key)!s:.100}, and {name} has "
+                    f"{folder} was made for the {key} {shown(record.get(key))}, and {name} has "
                     f"{expected}; {remedy}"
                 )
         return folder
@@ -239,29 +253,17 @@ def read_weights(name: str, folder: Path) -> StoredWeights:
         StoreError: if their record is missing or damaged, or of another model.
     """
     path = folder / CHECKPOINT_FOLDER / sealed.RECORD_FILE
-    record = sealed.read_record(path.parent)
-    # Earlier versions of this program left out what the folders' names say.
-    model = record.get("model", name)
-    try:
-        digest, source = record["weights_sha256"], record["source"]
-        version = record.get("version", str(digest)[:VERSION_DIGITS])
-        if not all(isinstance(value, str) for value in (digest, source, model, version)):
-            raise TypeError("what is no text")
-        if record["origin"] not in list(ORIGIN_NOTES):
-            raise KeyError(record["origin"])
-        given = record.get("acceptance")
-        acceptance = Acceptance(**given) if given else None
-    except (KeyError, TypeError) as error:
-        raise StoreError(
-            f"{path} is damaged: it lacks or does not know {error!s:.200}; import the model again"
-        ) from error
+    given = sealed.read_record(path.parent)
+    record = records.checked(_Record, given, path, "import the model again")
+    digest, model = record.weights_sha256, record.model or name
+    version = record.version or digest[:VERSION_DIGITS]
     # What is being added has no folder of its own yet.
     if model != name or (folder.parent.name == name and folder.name != version):
         raise StoreError(
-            f"{path} is of {model:.100} {version:.100}, and not of {name} {folder.name}; import "
-            f"the model again"
+            f"{path} is of {clipped(model)} {clipped(version)}, and not of {name} {folder.name}; "
+            f"import the model again"
         )
-    provenance = Provenance(cast("Origin", record["origin"]), source, acceptance)
+    provenance = Provenance(record.origin, record.source, record.acceptance)
     return StoredWeights(folder, digest, version, provenance)
 
 
@@ -277,4 +279,7 @@ def _manifest_of(name: str, folder: Path) -> Manifest:
     try:
         return manifest.from_json(sealed.read_file(path.parent, MANIFEST_FILE).decode())
     except (ValidationError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path} is damaged: {error}; import the model again") from error
+        wrong = problems(error) if isinstance(error, ValidationError) else str(error)
+        raise StoreError(
+            f"{path} is damaged, or has what a later version wrote: {wrong}; import the model again"
+        ) from error
