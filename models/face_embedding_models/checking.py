@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from face_embedding_models.texts import clipped
 
 # Shown of what is wrong with a file; where it is damaged the others are much the same.
-MOST_PROBLEMS = 8
+MOST_PROBLEMS = 5
 
 
 def problems(error: ValidationError) -> str:

@@ -6,6 +6,7 @@ stands. This is the only module that reads the environment.
 """
 
 import ipaddress
+import itertools
 import os
 import re
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from face_embedding_models import regular_files, store, toml
+from face_embedding_models.checking import MOST_PROBLEMS
+from face_embedding_models.texts import clipped, shown
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.limits import (
     DEFAULT_MAX_ENCODED_BYTES,
@@ -221,7 +224,7 @@ class Settings(BaseModel):
         if self.models[0] == ALL_OTHERS or "" in self.models:
             raise ValueError("model has to name a model first, which is the default one")
         if len(set(self.models)) < len(self.models):
-            raise ValueError(f"model names one twice: {self.model}")
+            raise ValueError(f"model names one twice: {clipped(self.model)}")
         if self.address.startswith("unix:"):
             raise ValueError("address has to be HOST:PORT; this server listens on no Unix socket")
         if bool(self.tls_certificate) != bool(self.tls_key):
@@ -230,8 +233,8 @@ class Settings(BaseModel):
             raise ValueError("tls_client_ca needs tls_certificate and tls_key")
         if not (_is_loopback(self.address) or self.tls_certificate or self.allow_plaintext_network):
             raise ValueError(
-                f"address {self.address} can be reached from the network, where anyone could read "
-                f"faces and embeddings: give tls_certificate and tls_key, or set "
+                f"address {clipped(self.address)} can be reached from the network, where anyone "
+                f"could read faces and embeddings: give tls_certificate and tls_key, or set "
                 f"allow_plaintext_network if something else encrypts, such as a mesh"
             )
         return self
@@ -264,7 +267,8 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) 
     try:
         return Settings.model_validate({name: value for name, (_, value) in sources.items()})
     except ValidationError as error:
-        raise SettingsError("; ".join(_explain(e, sources) for e in error.errors())) from error
+        found = itertools.islice(error.errors(include_url=False), MOST_PROBLEMS)
+        raise SettingsError("; ".join(_explain(each, sources) for each in found)) from error
 
 
 def store_root(flag: Path | None, environment: Mapping[str, str] = os.environ) -> Path:
@@ -283,13 +287,13 @@ def _is_loopback(address: str) -> bool:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return toml.loads(regular_files.read(path).decode())
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise SettingsError(f"the settings file {path} cannot be read: {error}") from error
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     given = {
-        variable.removeprefix(ENVIRONMENT_PREFIX).lower(): (variable, value)
+        variable.removeprefix(ENVIRONMENT_PREFIX).lower(): (clipped(variable), value)
         for variable, value in environment.items()
         if variable.startswith(ENVIRONMENT_PREFIX)
         and variable != CONFIG_VARIABLE
@@ -310,7 +314,8 @@ def _explain(error: Any, sources: Mapping[str, tuple[str, Any]]) -> str:
         variable = f"{ENVIRONMENT_PREFIX}{name.upper()}"
         return f"'{name}' is missing: give --{name}, {variable} or '{name}' in the settings file"
     where, value = sources[name]
+    name = clipped(name)
     if error["type"] == "extra_forbidden":
         known = ", ".join(Settings.model_fields)
         return f"{where} sets '{name}', which is not a setting; known are {known}"
-    return f"{where}: '{name}' cannot be {value!r}: {error['msg']}"
+    return f"{where}: '{name}' cannot be {shown(value)}: {error['msg']}"

@@ -13,11 +13,9 @@ from typing import Annotated, TypeAlias
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from face_embedding_models import regular_files
+from face_embedding_models.checking import problems
 from face_embedding_models.texts import clipped
 from face_embedding_server.errors import OperatorError, Reason, Refusal
-
-# Shown of a damaged file; the others are much the same.
-_MOST_PROBLEMS = 3
 
 
 class CalibrationError(OperatorError):
@@ -88,8 +86,8 @@ class Calibration:
         """
         if self.space != space:
             raise CalibrationError(
-                f"the calibration is of the embedding space '{self.space}', the model's is "
-                f"'{space}'; calibrate again with this model"
+                f"the calibration is of the embedding space '{clipped(self.space)}', the model's "
+                f"is '{space}'; calibrate again with this model"
             )
 
     def get(self, name: str) -> OperatingPoint:
@@ -137,13 +135,9 @@ def read(path: Path) -> Calibration:
     except OSError as error:
         raise CalibrationError(f"the calibration {path} cannot be read: {error}") from error
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(clipped, map(str, each['loc'])))}: {clipped(each['msg'])}".lstrip(": ")
-            for each in error.errors()[:_MOST_PROBLEMS]
-        )
         raise CalibrationError(
-            f"{path} is not a calibration, or a damaged one ({problems}); make it with "
-            f"'face-embedding-server calibrate'"
+            f"{path} is not a calibration, or a damaged one or of a later version "
+            f"({problems(error)}); make it with 'face-embedding-server calibrate'"
         ) from error
     for point in calibration.operating_points:
         if not point.threshold_low <= point.threshold <= point.threshold_high:

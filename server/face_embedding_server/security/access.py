@@ -43,6 +43,7 @@ from pydantic import (
 )
 
 from face_embedding_models import regular_files, toml
+from face_embedding_models.checking import MOST_PROBLEMS, problems
 from face_embedding_models.texts import clipped
 from face_embedding_server.errors import OperatorError, Reason, Refusal
 from face_embedding_server.security import forwarded
@@ -209,11 +210,8 @@ def _read(file: Path) -> Mapping[str, Caller]:
     try:
         callers = _Callers.model_validate(toml.loads(regular_files.read(file).decode())).root
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
-        )
-        raise AccessError(f"the access file {file} cannot be used: {problems}") from error
-    except (OSError, ValueError, RecursionError) as error:
+        raise AccessError(f"the access file {file} cannot be used: {problems(error)}") from error
+    except (OSError, ValueError) as error:
         raise AccessError(f"the access file {file} cannot be read: {error}") from error
     if not callers:
         raise AccessError(f"the access file {file} names no caller")
@@ -224,7 +222,9 @@ def _read(file: Path) -> Mapping[str, Caller]:
         for mark in (*(token.sha256 for token in caller.tokens), *caller.certificates)
     ]
     if twice := [mark for mark, count in Counter(marks).items() if count > 1]:
-        raise AccessError(f"the access file {file} has twice: {', '.join(map(clipped, twice))}")
+        raise AccessError(
+            f"the access file {file} has twice: {', '.join(map(clipped, twice[:MOST_PROBLEMS]))}"
+        )
     return callers
 
 
