@@ -3,11 +3,12 @@
 import dataclasses
 from typing import Any, TypeAlias, TypeVar
 
+import grpc
 import numpy as np
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_client import _errors
-from face_embedding_client._errors import FaceEmbeddingError
+from face_embedding_client._errors import FaceEmbeddingError, ServerError
 from face_embedding_client._types import (
     Box,
     Comparison,
@@ -30,9 +31,12 @@ def embedding_or_error(
     result: pb.EmbedResult, model_version: str
 ) -> Embedding | FaceEmbeddingError:
     """Return what became of a face at a version of the model."""
-    if result.WhichOneof("outcome") == "error":
+    outcome = result.WhichOneof("outcome")
+    if outcome == "embedding":
+        return _embedding(result, model_version)
+    if outcome == "error":
         return _errors.from_status(result.error)
-    return _embedding(result, model_version)
+    return _unknown_outcome()
 
 
 def stream_item(response: pb.EmbedStreamResponse) -> tuple[str, Embedding | FaceEmbeddingError]:
@@ -42,7 +46,20 @@ def stream_item(response: pb.EmbedStreamResponse) -> tuple[str, Embedding | Face
 
 def embeddings(result: pb.EmbedResult, model_version: str) -> list[Embedding]:
     """Return the faces of an image of which all were wanted."""
+    if result.WhichOneof("outcome") != "faces":
+        raise _unknown_outcome()
     return [_embedding(face, model_version) for face in result.faces.faces]
+
+
+def _unknown_outcome() -> FaceEmbeddingError:
+    """Return the error of an answer of a contract that is later or earlier than this client's."""
+    return ServerError(
+        "the server's answer for the face is of a kind that was not asked for or that this client "
+        "does not know; is one of them of another version?",
+        "",
+        "",
+        grpc.StatusCode.UNKNOWN,
+    )
 
 
 def _embedding(face: pb.EmbedResult | pb.EmbeddedFace, model_version: str) -> Embedding:

@@ -31,6 +31,8 @@ _TOKEN = re.compile(r"[!-~]+")
 # What gRPC says of a connection that fails, and what to do about it.
 _OTHER_NAME = "the server's certificate is for another name: give that as the server name"
 _HINTS = {
+    "Method not found!": "the server does not have this method: it is another one, or of an "
+    "earlier version",
     "CERTIFICATE_VERIFY_FAILED": "the server's certificate is not trusted: check its dates, and "
     "the CA that is given for it",
     "Hostname Verification Check failed": _OTHER_NAME,

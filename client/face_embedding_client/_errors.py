@@ -13,6 +13,7 @@ FaceEmbeddingError
 └── ServerError                the server failed
 """
 
+import contextlib
 import math
 import re
 import time
@@ -20,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 # The name that gRPC gives to a google.rpc.Status among the trailers of a call.
@@ -29,6 +31,8 @@ _REQUEST_ID_KEY = "x-request-id"
 # How long a server asks a caller to wait, in milliseconds; what is no number forbids to try again.
 _PUSHBACK_KEY = "grpc-retry-pushback-ms"
 _MS = 1000
+# Of a 32-bit number, which gRPC takes.
+_MOST_DIGITS = 10
 # How gRPC's own words begin about a call that never left, since no connection or no address was
 # there for it; of some names there are two, as versions differ. With whatever else, which may be a
 # proxy's words, the request may have been on its way.
@@ -184,8 +188,10 @@ def from_status(status: status_pb2.Status, request_id: str = "") -> FaceEmbeddin
     """Return the error that a status stands for."""
     info, again = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     for detail in status.details:
-        detail.Unpack(info)
-        detail.Unpack(again)
+        # What another version or a proxy adds is of another kind, or none at all.
+        with contextlib.suppress(DecodeError):
+            detail.Unpack(info)
+            detail.Unpack(again)
     code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
     kind = _BY_REASON.get(info.reason) or _kind(code, info.reason, status.message)
     again_s = again.retry_delay.ToMilliseconds() / _MS
@@ -210,8 +216,8 @@ def from_rpc_error(
     request_id, status = trailers.get(_REQUEST_ID_KEY), trailers.get(_STATUS_DETAILS_KEY)
     request_id = request_id if isinstance(request_id, str) else ""
     pushback_s = _pushback_s(trailers)
-    if isinstance(status, bytes):
-        made = from_status(status_pb2.Status.FromString(status), request_id)
+    if isinstance(status, bytes) and (told := _parsed(status)) is not None:
+        made = from_status(told, request_id)
         made.retry_after_s = max(made.retry_after_s, pushback_s)
         return made
     code = call.code()
@@ -219,6 +225,14 @@ def from_rpc_error(
     advice = hint(details)
     message = f"{address}: {advice} ({details})" if advice else f"{address}: {details}"
     return _kind(code, "", details)(message, "", "", code, request_id, pushback_s)
+
+
+def _parsed(status: bytes) -> status_pb2.Status | None:
+    """Return the status among the trailers; None if it is none."""
+    try:
+        return status_pb2.Status.FromString(status)
+    except DecodeError:
+        return None
 
 
 def _kind(code: grpc.StatusCode, reason: str, details: str) -> type[FaceEmbeddingError]:
@@ -234,4 +248,5 @@ def _pushback_s(trailers: Mapping[str, str | bytes]) -> float:
     text = trailers.get(_PUSHBACK_KEY)
     if text is None:
         return 0.0
-    return int(text) / _MS if isinstance(text, str) and text.isdecimal() else math.inf
+    number = isinstance(text, str) and text.isdecimal() and len(text) <= _MOST_DIGITS
+    return int(text) / _MS if number else math.inf

@@ -2,16 +2,22 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import cv2
+import grpc
 import numpy as np
 import pytest
 import trustme
+from grpc_health.v1 import health_pb2_grpc
+from tampering import Tampering
 from twins import Blocking, Client
 
 import support
+from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import FaceEmbeddingClient, Landmarks
 from face_embedding_client.cli.main import main
 from face_embedding_models.store import Store
@@ -33,6 +39,24 @@ def blind_server(store: Store) -> Iterator[RunningServer]:
     """A server without a detector."""
     with running_server(small_settings(store, detector="none")) as running:
         yield running
+
+
+@pytest.fixture
+def tampered(channel: grpc.Channel) -> Iterator[Callable[[Callable[[Any], Any]], str]]:
+    """Makes servers that alter messages, and gives their address."""
+    with ExitStack() as stack:
+
+        def make(alter: Callable[[Any], Any]) -> str:
+            server = grpc.server(futures.ThreadPoolExecutor(4))
+            servicer = Tampering(channel, alter)
+            pb_grpc.add_FaceEmbeddingServiceServicer_to_server(servicer, server)
+            health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+            port = server.add_insecure_port("127.0.0.1:0")
+            server.start()
+            stack.callback(lambda: server.stop(0).wait())
+            return f"127.0.0.1:{port}"
+
+        yield make
 
 
 @pytest.fixture(scope="session")

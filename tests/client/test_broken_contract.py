@@ -2,18 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from concurrent import futures
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Any
 
-import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from twins import Client
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import (
     AsyncFaceEmbeddingClient,
     FaceEmbeddingClient,
@@ -21,59 +17,6 @@ from face_embedding_client import (
     RawFace,
 )
 from face_embedding_server.faces.images import Image as Pixels
-
-
-class Tampering(
-    pb_grpc.FaceEmbeddingServiceServicer,
-    health_pb2_grpc.HealthServicer,  # type: ignore[misc]  # Not in its types.
-):
-    """Passes calls on to a real server, and alters what is asked or answered."""
-
-    def __init__(self, channel: grpc.Channel, alter: Callable[[Any], Any]) -> None:
-        self.stub = pb_grpc.FaceEmbeddingServiceStub(channel)
-        self.health = health_pb2_grpc.HealthStub(channel)
-        self.alter = alter
-
-    def Embed(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
-        return self.forward(self.stub.Embed, request, context)
-
-    def Compare(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
-        return self.forward(self.stub.Compare, request, context)
-
-    def GetModelInfo(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
-        return self.forward(self.stub.GetModelInfo, request, context)
-
-    def Check(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
-        return self.forward(self.health.Check, request, context)
-
-    def EmbedStream(self, requests: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
-        answers = (self.alter(answer) for answer in self.stub.EmbedStream(requests))
-        return (answer for answer in answers if answer is not None)
-
-    def forward(self, method: Any, request: Any, context: Any) -> Any:
-        try:
-            return self.alter(method(self.alter(request)))
-        except grpc.RpcError as error:
-            context.set_trailing_metadata(error.trailing_metadata())
-            context.abort(error.code(), error.details())
-
-
-@pytest.fixture
-def tampered(channel: grpc.Channel) -> Iterator[Callable[[Callable[[Any], Any]], str]]:
-    """Makes servers that alter messages, and gives their address."""
-    with ExitStack() as stack:
-
-        def make(alter: Callable[[Any], Any]) -> str:
-            server = grpc.server(futures.ThreadPoolExecutor(4))
-            servicer = Tampering(channel, alter)
-            pb_grpc.add_FaceEmbeddingServiceServicer_to_server(servicer, server)
-            health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-            port = server.add_insecure_port("127.0.0.1:0")
-            server.start()
-            stack.callback(lambda: server.stop(0).wait())
-            return f"127.0.0.1:{port}"
-
-        yield make
 
 
 def embeddings_in(message: Any) -> list[pb.Embedding]:

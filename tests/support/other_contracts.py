@@ -1,6 +1,7 @@
 """The contract as other versions have it: the first one, and one that is later than this."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from google.protobuf import any_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import (
@@ -25,8 +26,8 @@ _LAST_FIELDS = {
     "GetModelInfoResponse": 15,
 }
 # Of each message, and the number of a value of each enumeration.
-LATER_FIELD = "later"
-LATER_FIELD_NUMBER = 900
+_LATER_FIELD = "later"
+_LATER_NUMBER = 900
 LATER_VALUE = 99
 
 
@@ -45,12 +46,21 @@ def later() -> Mapping[str, type[Message]]:
     file = _contract()
     for message in file.message_type:
         message.field.add(
-            name=LATER_FIELD,
-            number=LATER_FIELD_NUMBER,
+            name=_LATER_FIELD,
+            number=_LATER_NUMBER,
             type=FieldDescriptorProto.TYPE_STRING,
             label=FieldDescriptorProto.LABEL_OPTIONAL,
         )
     return _classes(file)
+
+
+def fill(message: Any) -> None:
+    """Fill the field that is more in a message of a later version, and in all that is in it."""
+    for field, value in message.ListFields():
+        if field.message_type is not None and field.message_type.file.name == pb.DESCRIPTOR.name:
+            for each in value if hasattr(value, "add") else [value]:
+                fill(each)
+    setattr(message, _LATER_FIELD, "of a later version")
 
 
 def _contract() -> FileDescriptorProto:

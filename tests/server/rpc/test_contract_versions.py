@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_server.faces.images import Image
 from support import encode, info_of, other_contracts, status_of
-from support.other_contracts import LATER_FIELD, LATER_VALUE
+from support.other_contracts import LATER_VALUE
 
 SERVICE = "/face_embedding.v1.FaceEmbeddingService"
 FIRST, LATER = other_contracts.first(), other_contracts.later()
@@ -38,16 +38,8 @@ def as_first(request: Message) -> Message:
 def as_later(request: Message) -> Any:
     """The request of a later caller, who fills a field more in each message of it."""
     made = LATER[request.DESCRIPTOR.name].FromString(request.SerializeToString())
-    fill(made)
+    other_contracts.fill(made)
     return made
-
-
-def fill(message: Any) -> None:
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for each in value if isinstance(value, list) or hasattr(value, "add") else [value]:
-                fill(each)
-    setattr(message, LATER_FIELD, "of a later version")
 
 
 def test_first_embed(channel: grpc.Channel, faces: list[Image]) -> None:
