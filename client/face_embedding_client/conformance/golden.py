@@ -7,6 +7,7 @@ import base64
 import binascii
 import copy
 import json
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -27,6 +28,8 @@ REFERENCE_CASE = "png"
 OTHER_CASE = "other face"
 
 _FORMAT = 1
+# Of what is wrong with a file.
+_MOST_CHARACTERS = 200
 _SHIPPED = "conformance.json"
 _LITTLE_ENDIAN = "<f4"
 _REQUESTS: Mapping[str, Callable[[], Message]] = {
@@ -143,25 +146,36 @@ def load(file: Path | None = None) -> Golden:
     """
     source = file or resources.files("face_embedding_client") / _SHIPPED
     try:
-        return _parse(json.loads(source.read_text("utf-8")))
+        document = json.loads(source.read_text("utf-8"))
+        # JSON has halves of characters, which no message has.
+        json.dumps(document, ensure_ascii=False).encode()
+        return _parse(document)
     except KeyError as error:
-        raise GoldenError(f"{source} is no golden file: it has no {error}") from error
+        raise _no_golden(source, f"it has no {error}") from error
+    except RecursionError as error:
+        raise _no_golden(source, "it is nested too deeply") from error
     except (
         ValueError,
         TypeError,
         AttributeError,
+        OverflowError,
         json_format.ParseError,
         binascii.Error,
     ) as error:
-        raise GoldenError(f"{source} is no golden file: {error}") from error
+        raise _no_golden(source, str(error)) from error
+
+
+def _no_golden(source: object, reason: str) -> GoldenError:
+    return GoldenError(f"{source} is no golden file: {reason:.{_MOST_CHARACTERS}}")
 
 
 def _parse(document: Any) -> Golden:
     if document["format"] != _FORMAT:
-        raise ValueError(f"its format is {document['format']}, this program knows {_FORMAT}")
+        found = reprlib.repr(document["format"])
+        raise ValueError(f"its format is {found}, this program knows {_FORMAT}")
     golden = Golden(
-        document["embedding_space"],
-        {name: each["min_cosine"] for name, each in document["tolerances"].items()},
+        _text(document, "embedding_space"),
+        {name: _cosine(each, "min_cosine") for name, each in document["tolerances"].items()},
         tuple(map(_face_case, document["faces"])),
         tuple(map(_error_case, document["errors"])),
         document,
@@ -179,25 +193,38 @@ def _parse(document: Any) -> Golden:
 def _face_case(item: Any) -> FaceCase:
     embedding = np.frombuffer(base64.b64decode(item["embedding"], validate=True), _LITTLE_ENDIAN)
     relations = [
-        Relation(item[key]["case"], item[key][limit], key == "same_as")
+        Relation(_text(item[key], "case"), _cosine(item[key], limit), key == "same_as")
         for key, limit in (("same_as", "min_cosine"), ("differs_from", "max_cosine"))
         if key in item
     ]
     return FaceCase(
-        item["name"],
-        item["proves"],
+        _text(item, "name"),
+        _text(item, "proves"),
         json_format.ParseDict(item["face"], pb.Face()),
         embedding.astype(np.float32),
-        item.get("min_cosine", 1.0),
+        _cosine(item, "min_cosine") if "min_cosine" in item else 1.0,
         tuple(relations),
     )
 
 
 def _error_case(item: Any) -> ErrorCase:
     return ErrorCase(
-        item["name"],
-        item["proves"],
+        _text(item, "name"),
+        _text(item, "proves"),
         item["method"],
         json_format.ParseDict(item["request"], _REQUESTS[item["method"]]()),
-        (item["code"], item["reason"], item["field"]),
+        (_text(item, "code"), _text(item, "reason"), _text(item, "field")),
     )
+
+
+def _text(item: Any, key: str) -> str:
+    if not isinstance(item[key], str):
+        raise TypeError(f"'{key}' cannot be {reprlib.repr(item[key])}, it is a text")
+    return str(item[key])
+
+
+def _cosine(item: Any, key: str) -> float:
+    value = item[key]
+    if type(value) not in (int, float) or not -1 <= value <= 1:
+        raise ValueError(f"'{key}' cannot be {reprlib.repr(value)}, it is a number from -1 to 1")
+    return float(value)
