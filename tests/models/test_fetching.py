@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from face_embedding_models.errors import FetchError
-from face_embedding_models.installing import fetching
+from face_embedding_models.installing import fetching, partial_downloads
 from face_embedding_models.installing.fetching import Timeouts
 from support.hosts import Answer, Hosts, redirect, serving
 
@@ -296,3 +296,17 @@ def test_redirect_from_https_to_http(
     url = secure_hosts.url("/x", redirect(hosts.url("/there?token=secret", Answer(BODY))))
     text = fail(url, target, r"it redirects from https to http://127.*/there, which is refused")
     assert (hosts.requests, "secret" in text) == ([], False)
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["{", "[1]", "[" * 100_000, '{"url": "URL"}', '{"url": "URL", "validator": 1}',
+     '{"url": "URL", "validator": "a\\nb"}', '{"url": "URL", "validator": "\\ud800"}'],
+    ids=["no JSON", "list", "deep", "nothing", "number", "two lines", "half a character"],
+)  # fmt: skip
+def test_damaged_note(hosts: Hosts, target: Path, note: str) -> None:
+    """By a damaged note of what came before nothing is gone on with; the file is fetched anew."""
+    url = hosts.url("/x", Answer(BODY, headers=ETAG))
+    target.write_bytes(BODY[:5])
+    partial_downloads.note_of(target).write_text(note.replace("URL", url))
+    assert (fetch(url, target), hosts.ranges) == (BODY, [None])

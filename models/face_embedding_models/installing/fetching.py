@@ -196,9 +196,14 @@ def _state(target: Path, url: str) -> tuple[int, str]:
     """Return how much there is of a file, and what tells that it is still the same file."""
     try:
         note = json.loads(regular_files.read(note_of(target)))
-        return (size_of(target), note["validator"]) if note["url"] == url else (0, "")
+        known, validator = note["url"], note["validator"]
+        # It becomes a header, whatever the file says.
+        if known == url and isinstance(validator, str):
+            sendable = validator.isascii() and validator.isprintable()
+            return (size_of(target), validator) if sendable else (0, "")
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return 0, ""
+        pass
+    return 0, ""
 
 
 def _remember(target: Path, url: str, response: requests.Response) -> None:
