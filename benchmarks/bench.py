@@ -35,6 +35,7 @@ MODELS = {
 CALLERS = (1, 2, 4, 8, 16)
 MODES = ("unary", "batch", "stream")
 ROUNDS = 2
+UNITS_MS = {"us": 1e-3, "ms": 1.0}
 
 
 @dataclass(frozen=True)
@@ -188,9 +189,17 @@ def engine(folder: Path, hint: str, seconds: float) -> tuple[float, float]:
         *("-m", folder / IR_MODEL_FILE, "-d", "CPU", "-hint", hint, "-t", max(1, round(seconds))),
         *("-shape", "[1,3,112,112]", "-infer_precision", "f32"),
     )
-    throughput = re.findall(r"Throughput:\s+([\d.]+)", output)[0]
-    latency = re.findall(r"Median:\s+([\d.]+)", output)[0]
-    return float(throughput), float(latency)
+    return read_engine(output)
+
+
+def read_engine(output: str) -> tuple[float, float]:
+    """Return the throughput and the median latency, in ms, that benchmark_app printed.
+
+    Below a millisecond it prints microseconds.
+    """
+    throughput = re.findall(r"Throughput:\s+([\d.]+) FPS", output)[0]
+    latency, unit = re.findall(r"Median:\s+([\d.]+) (\w+)", output)[0]
+    return float(throughput), float(latency) * UNITS_MS[unit]
 
 
 def run(script: Path, *arguments: object) -> str:
