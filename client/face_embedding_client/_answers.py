@@ -71,6 +71,7 @@ def _embedding(face: pb.EmbedResult | pb.EmbeddedFace, model_version: str) -> Em
         _detection_if_any(face),
         _warnings(face),
         model_version,
+        message.precision,
     )
 
 

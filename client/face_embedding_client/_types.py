@@ -161,6 +161,8 @@ class Embedding:
         detection: the face, if the server found it in a photograph.
         warnings: what makes the embedding less trustworthy.
         model_version: the version of the model that made it, as `ModelInfo.model_version`.
+        precision: the precision that it was made at, as `ModelInfo.precision`; empty from a server
+            that does not say so. It has no part in whether two embeddings can be compared.
     """
 
     values: NDArray[np.float32]
@@ -169,6 +171,7 @@ class Embedding:
     detection: Detection | None = None
     warnings: tuple[FaceWarning, ...] = ()
     model_version: str = ""
+    precision: str = ""
 
 
 @dataclass(frozen=True)

@@ -320,3 +320,12 @@ def test_model_version(server: RunningServer, kind: type[Client], faces: list[An
     made = [client.embed(face), streamed, client.compare(face, face)]
     assert version == client.model_info().weights_sha256[:16]
     assert {each.model_version for each in made} == {version}
+
+
+def test_precision(server: RunningServer, kind: type[Client], faces: list[Any]) -> None:
+    """Embeddings, of a call or a stream, name the precision that they were made at."""
+    client = kind(server.address)
+    face = RawFace(faces[0], "BGR")
+    ((_, streamed),) = client.embed_stream([("a", face)])
+    assert client.model_info().precision == "f32"
+    assert [each.precision for each in (client.embed(face), streamed)] == ["f32", "f32"]

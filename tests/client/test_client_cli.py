@@ -40,6 +40,7 @@ def test_embed_json(run: Any, files: list[str]) -> None:
     assert status == 0
     assert [row["name"] for row in rows] == files
     assert len(rows[0]["values"]) == 128
+    assert [row["precision"] for row in rows] == ["f32"] * 3
 
 
 def test_embed_text(run: Any, files: list[str]) -> None:

@@ -99,7 +99,12 @@ def test_warnings(case: str, answers: dict[str, Any]) -> None:
 
 def test_no_warnings(answers: dict[str, Any]) -> None:
     """Without a warning there is no such parameter."""
-    assert answers["two"]["parameters"] == {}
+    assert "warnings" not in answers["two"]["parameters"]
+
+
+def test_precision(answers: dict[str, Any]) -> None:
+    """An answer names the precision that its embeddings were made at."""
+    assert answers["two"]["parameters"]["precision"] == "f32"
 
 
 def test_model_ready(answers: dict[str, Any]) -> None:

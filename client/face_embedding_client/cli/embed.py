@@ -91,6 +91,7 @@ def _row(name: str, outcome: Embedding | Failure, options: argparse.Namespace) -
         "norm": outcome.norm,
         "space": outcome.space,
         "model_version": outcome.model_version,
+        "precision": outcome.precision,
     }
     row |= output.preparation_row(outcome)
     return row if options.output else row | {"values": outcome.values.tolist()}

@@ -242,14 +242,16 @@ class RawImage(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., channel_order: _Optional[_Union[ChannelOrder, str]] = ...) -> None: ...
 
 class Embedding(_message.Message):
-    __slots__ = ("values", "norm", "space")
+    __slots__ = ("values", "norm", "space", "precision")
     VALUES_FIELD_NUMBER: _ClassVar[int]
     NORM_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[float]
     norm: float
     space: str
-    def __init__(self, values: _Optional[_Iterable[float]] = ..., norm: _Optional[float] = ..., space: _Optional[str] = ...) -> None: ...
+    precision: str
+    def __init__(self, values: _Optional[_Iterable[float]] = ..., norm: _Optional[float] = ..., space: _Optional[str] = ..., precision: _Optional[str] = ...) -> None: ...
 
 class EmbedRequest(_message.Message):
     __slots__ = ("model", "faces", "normalization")

@@ -78,17 +78,19 @@ def is_raw(normalization: pb.Normalization) -> bool:
     return normalization == pb.NORMALIZATION_NONE
 
 
-def result_of(faces: list[EmbeddedFace], space: str, *, raw: bool, several: bool) -> pb.EmbedResult:
+def result_of(
+    faces: list[EmbeddedFace], model: ModelInfo, *, raw: bool, several: bool
+) -> pb.EmbedResult:
     """Return what became of a face of a request.
 
     Args:
         faces: the faces that it stands for.
-        space: the identifier of their embedding space.
+        model: what embedded them.
         raw: whether the raw embedding is wanted.
         several: whether any number of faces was asked for.
     """
     embedded = [
-        {"embedding": _embedding(each, space, raw=raw), **fields_of(each)} for each in faces
+        {"embedding": _embedding(each, model, raw=raw), **fields_of(each)} for each in faces
     ]
     if several:
         return pb.EmbedResult(
@@ -204,9 +206,11 @@ def _points(landmarks: pb.Landmarks) -> Points:
     return np.array([(point.x, point.y) for point in points], np.float64)
 
 
-def _embedding(face: EmbeddedFace, space: str, *, raw: bool) -> pb.Embedding:
+def _embedding(face: EmbeddedFace, model: ModelInfo, *, raw: bool) -> pb.Embedding:
     values = face.raw if raw else face.raw / np.float32(face.norm)
-    return pb.Embedding(values=values.tolist(), norm=face.norm, space=space)
+    return pb.Embedding(
+        values=values.tolist(), norm=face.norm, space=model.space.id, precision=model.precision
+    )
 
 
 def _warning(found: QualityWarning) -> pb.Warning:

@@ -190,7 +190,7 @@ METHODS: tuple[AnyMethod, ...] = (
 def _embed(model: ServedModel, face: Face, raw: bool) -> pb.EmbedResult:
     found = model.embed(face)
     with context.stage(context.RESPOND):
-        return convert.result_of(found, model.space.id, raw=raw, several=face.asks_for_all)
+        return convert.result_of(found, model.info, raw=raw, several=face.asks_for_all)
 
 
 def _embed_item(model: ServedModel, face: Face, raw: bool, item_id: str) -> pb.EmbedStreamResponse:

@@ -158,6 +158,12 @@ def test_all(found: pb.EmbedResult, stub: pb_grpc.FaceEmbeddingServiceStub) -> N
     assert cosine(large, found) > 0.98
 
 
+def test_precision_of_all(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """Each of all faces of a photograph names the precision that it was embedded at."""
+    result = embed(stub, photograph(TWO, select=pb.FACE_SELECTION_ALL))[0]
+    assert [each.embedding.precision for each in result.faces.faces] == ["f32", "f32"]
+
+
 def test_unknown_selection(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
     """A selection that is none is refused."""
     assert refusal(stub, photograph(PERSON, select=9))[1] == "FACE_SELECTION"

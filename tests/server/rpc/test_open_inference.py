@@ -185,6 +185,14 @@ def test_typed_and_raw(stub: oip_grpc.GRPCInferenceServiceStub, faces: list[Face
     assert len({values_of(each) for each in answers}) == 1
 
 
+def test_precision(stub: oip_grpc.GRPCInferenceServiceStub, faces: list[Face]) -> None:
+    """An answer names the precision that its embeddings were made at."""
+    answer = stub.ModelInfer(
+        request_of("face", "UINT8", FACE, faces[0].tobytes()), timeout=TIMEOUT_S
+    )
+    assert answer.parameters["precision"].string_param == "f32"
+
+
 def test_ignored_parameters(stub: oip_grpc.GRPCInferenceServiceStub, faces: list[Face]) -> None:
     """What clients of other servers send along changes nothing."""
     request = request_of("face", "UINT8", FACE, faces[0].tobytes())

@@ -28,6 +28,7 @@ from face_embedding_server.rpc.open_inference.tensors import refusal
 
 RAW_OUTPUT, NORMALIZED_OUTPUT = OUTPUTS = ("pre_fc1", "embedding")
 _WARNINGS = "warnings"
+_PRECISION = "precision"
 _CHANNELS = 3
 _MAX_VALUE = 255
 _CHANNEL_ORDERS: tuple[ChannelOrder, ...] = ("BGR", "RGB")
@@ -119,6 +120,11 @@ def add_outputs(
     values = {RAW_OUTPUT: vectors, NORMALIZED_OUTPUT: vectors / norms}
     for name in names:
         tensors.add(response, name, values[name], raw=raw)
+
+
+def add_precision(response: oip.ModelInferResponse, precision: str) -> None:
+    """Put the precision that the embeddings were made at into an answer."""
+    response.parameters[_PRECISION].string_param = precision
 
 
 def add_warnings(response: oip.ModelInferResponse, embedded: Sequence[EmbeddedFace]) -> None:

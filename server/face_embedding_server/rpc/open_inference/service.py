@@ -94,6 +94,7 @@ class InferenceService:
                 model_name=model.info.name, model_version=model.version, id=request.id
             )
             inputs.add_outputs(response, outputs, embedded, raw=bool(request.raw_input_contents))
+            inputs.add_precision(response, model.info.precision)
             inputs.add_warnings(response, embedded)
         return response
 
