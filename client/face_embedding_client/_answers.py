@@ -159,6 +159,7 @@ def model_info(response: pb.GetModelInfoResponse) -> ModelInfo:
         ),
         model_version=response.model_version,
         served_models=tuple(response.served_models),
+        precision_reason=response.precision_reason,
     )
 
 

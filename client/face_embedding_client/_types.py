@@ -275,3 +275,4 @@ class ModelInfo:
     operating_points: tuple[OperatingPoint, ...]
     model_version: str = ""
     served_models: tuple[str, ...] = ()
+    precision_reason: str = ""

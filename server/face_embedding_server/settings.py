@@ -35,6 +35,7 @@ _FOREIGN_VARIABLES = re.compile(
     r"(TEST_DATA|TOKEN_FILE|OFFLINE|(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|(\w+_)?PORT(_\d+_\w+)?)"
 )
 ALL_OTHERS = "*"
+AUTO = "auto"
 # A name, an IPv4 address or an IPv6 address in brackets, and a port.
 _ADDRESS = (
     r"^(\[[^\]]+\]|[^:\[\]]+)"
@@ -67,7 +68,23 @@ class Settings(BaseModel):
     backend: str = Field(
         "openvino", description="the inference engine: openvino, mxnet or onnxruntime"
     )
-    precision: str = Field("f32", description="the precision: f32, bf16 or int8")
+    precision: str = Field(
+        "f32",
+        description="the precision: f32, bf16 or int8; or auto, the fastest on this machine of "
+        "those that come near enough to f32, as measured when a model is loaded",
+    )
+    min_cosine: float = Field(
+        0.9995,
+        ge=0,
+        le=1,
+        description="with precision auto, the smallest cosine similarity of a face's embedding to "
+        "its embedding at f32",
+    )
+    precision_reason: str = Field(
+        "by the server's settings",
+        description="why the precision is this one, as GetModelInfo tells it; for what starts "
+        "servers and has measured before",
+    )
     address: str = Field(
         "127.0.0.1:50051",
         pattern=_ADDRESS,

@@ -26,6 +26,17 @@ def test_file_by_environment(tmp_path: Path) -> None:
     assert settings.load({}, {"FACE_EMBEDDING_CONFIG": str(config)}).model == "file"
 
 
+def test_precision_everywhere(tmp_path: Path) -> None:
+    """How a precision is chosen can be set by the file and by the environment."""
+    config = tmp_path / "settings.toml"
+    config.write_text('model = "file"\nprecision = "auto"\nmin_cosine = 0.99\n')
+    by_file = settings.load({"config": config}, {})
+    environment = {"FACE_EMBEDDING_PRECISION": "auto", "FACE_EMBEDDING_MIN_COSINE": "0.99"}
+    by_environment = settings.load({"model": "m"}, environment)
+    for chosen in (by_file, by_environment):
+        assert (chosen.precision, chosen.min_cosine) == ("auto", 0.99)
+
+
 @pytest.mark.parametrize(
     ("flags", "environment", "message"),
     [
@@ -33,6 +44,9 @@ def test_file_by_environment(tmp_path: Path) -> None:
         ({"model": "m"}, {"FACE_EMBEDDING_MODLE": "x"}, "FACE_EMBEDDING_MODLE sets 'modle', which"),
         ({"model": "m", "drain_s": "-1"}, {}, "--drain-s: 'drain_s' cannot be '-1': Input should"),
         ({"model": "m", "address": "h:65536"}, {}, "--address: 'address' cannot be 'h:65536'"),
+        ({"model": "m", "min_cosine": "1.1"}, {}, "--min-cosine: .* less than or equal to 1"),
+        ({"model": "m", "min_cosine": "-1"}, {}, "--min-cosine: .* greater than or equal to 0"),
+        ({"model": "m", "min_cosine": "nan"}, {}, "--min-cosine: 'min_cosine' cannot be 'nan'"),
         ({"model": "m", "grace_s": "inf"}, {}, "--grace-s: 'grace_s' cannot be 'inf'"),
         ({"model": "m", "max_stream_in_flight": "9999999"}, {}, "'max_stream_in_flight' cannot"),
         ({"model": "m", "address": "nowhere"}, {}, "--address: 'address' cannot be 'nowhere'"),
@@ -48,6 +62,9 @@ def test_file_by_environment(tmp_path: Path) -> None:
         "unknown",
         "range",
         "port",
+        "cosine above",
+        "cosine below",
+        "no cosine",
         "infinite",
         "large",
         "address",

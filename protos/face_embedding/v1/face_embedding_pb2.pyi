@@ -412,7 +412,7 @@ class Limits(_message.Message):
     def __init__(self, max_faces_per_request: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_encoded_bytes: _Optional[int] = ..., max_stream_in_flight: _Optional[int] = ..., max_image_pixels: _Optional[int] = ...) -> None: ...
 
 class GetModelInfoResponse(_message.Message):
-    __slots__ = ("name", "backend", "backend_version", "device", "precision", "channel_order", "input_width", "input_height", "embedding_size", "embedding_space", "weights_sha256", "weights_origin", "weights_note", "license_note", "limits", "drift", "detector", "operating_points", "model_version", "served_models")
+    __slots__ = ("name", "backend", "backend_version", "device", "precision", "channel_order", "input_width", "input_height", "embedding_size", "embedding_space", "weights_sha256", "weights_origin", "weights_note", "license_note", "limits", "drift", "detector", "operating_points", "model_version", "served_models", "precision_reason")
     NAME_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     BACKEND_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -433,6 +433,7 @@ class GetModelInfoResponse(_message.Message):
     OPERATING_POINTS_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     SERVED_MODELS_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_REASON_FIELD_NUMBER: _ClassVar[int]
     name: str
     backend: str
     backend_version: str
@@ -453,7 +454,8 @@ class GetModelInfoResponse(_message.Message):
     operating_points: _containers.RepeatedCompositeFieldContainer[OperatingPoint]
     model_version: str
     served_models: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., backend: _Optional[str] = ..., backend_version: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., channel_order: _Optional[_Union[ChannelOrder, str]] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., embedding_size: _Optional[int] = ..., embedding_space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., weights_origin: _Optional[_Union[WeightsOrigin, str]] = ..., weights_note: _Optional[str] = ..., license_note: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ..., detector: _Optional[str] = ..., operating_points: _Optional[_Iterable[_Union[OperatingPoint, _Mapping]]] = ..., model_version: _Optional[str] = ..., served_models: _Optional[_Iterable[str]] = ...) -> None: ...
+    precision_reason: str
+    def __init__(self, name: _Optional[str] = ..., backend: _Optional[str] = ..., backend_version: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., channel_order: _Optional[_Union[ChannelOrder, str]] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., embedding_size: _Optional[int] = ..., embedding_space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., weights_origin: _Optional[_Union[WeightsOrigin, str]] = ..., weights_note: _Optional[str] = ..., license_note: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ..., detector: _Optional[str] = ..., operating_points: _Optional[_Iterable[_Union[OperatingPoint, _Mapping]]] = ..., model_version: _Optional[str] = ..., served_models: _Optional[_Iterable[str]] = ..., precision_reason: _Optional[str] = ...) -> None: ...
 
 class OperatingPoint(_message.Message):
     __slots__ = ("name", "threshold", "threshold_low", "threshold_high", "false_match_rate", "false_match_rate_high", "false_non_match_rate", "false_non_match_rate_high")

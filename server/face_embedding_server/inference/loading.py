@@ -1,18 +1,14 @@
 """Loading a model from the store, and letting it prove itself before it answers."""
 
-import numpy as np
-
-from face_embedding_models.manifest import Parity
-from face_embedding_models.openvino import drift, ir
-from face_embedding_models.openvino.precision import GOLDEN_MIN_COSINE, REFERENCE
-from face_embedding_models.sample_faces import sample_faces
+from face_embedding_models.openvino.drift import Drift
 from face_embedding_models.store.stored import ORIGIN_NOTES, StoredModel
 from face_embedding_server.faces.detectors import Detector
 from face_embedding_server.faces.headers import ImageSize
 from face_embedding_server.faces.images import ImageReader
 from face_embedding_server.faces.reader import FaceReader
-from face_embedding_server.inference import agreement, backends, threads
-from face_embedding_server.inference.backends import Backend, BackendError
+from face_embedding_server.inference import backends, choosing, proof, threads
+from face_embedding_server.inference.backends import Backend
+from face_embedding_server.inference.choosing import Choice
 from face_embedding_server.inference.embeddings import EmbeddingSpace
 from face_embedding_server.inference.model import ModelInfo, ServedModel
 from face_embedding_server.inference.operating_points import Calibration
@@ -28,7 +24,8 @@ def load(
 ) -> ServedModel:
     """Load a stored model into the backend that the settings name, and let it prove itself.
 
-    It embeds the sample faces, and what it gives is held against the golden embeddings.
+    It embeds the sample faces, and what it gives is held against the golden embeddings. If the
+    precision is left to the server, all that the model has are measured before.
 
     Raises:
         BackendError: if the backend cannot run it, or what it answers is not what it has to be.
@@ -39,9 +36,10 @@ def load(
     if calibration:
         calibration.check(stored.embedding_space)
     stored.check_weights()
-    backend = backends.load(settings.backend, stored, settings.precision)
-    _prove(stored, backend)
-    info = _describe(stored, backend, detector, calibration)
+    choice = choosing.choose(stored, settings)
+    backend = backends.load(settings.backend, stored, choice.precision)
+    drift = proof.prove(stored, backend)
+    info = _describe(stored, backend, choice, drift, detector, calibration)
     return ServedModel(
         reader=FaceReader(
             ImageSize(size.width, size.height),
@@ -60,41 +58,16 @@ def load(
     )
 
 
-def _prove(stored: StoredModel, backend: Backend) -> None:
-    """Check that a backend gives the golden embeddings of a model."""
-    name, size = stored.manifest.name, stored.manifest.input
-    faces = sample_faces(size.width, size.height)
-    given = [backend.embed(face.pixels_bgr) for face in faces]
-    shape, norm = given[0].shape, np.linalg.norm(given[0])
-    if shape != (stored.manifest.output.size,) or not 0 < norm < np.inf:
-        raise BackendError(
-            f"{name} from {stored.source} gives no embedding of {stored.manifest.output.size} "
-            f"values for a face: shape {list(shape)}, norm {norm}; are these its weights?"
-        )
-    precision = backend.info.precision
-    tolerances = (
-        stored.manifest.parity
-        if precision == REFERENCE
-        else Parity(GOLDEN_MIN_COSINE[precision], max_scaled_difference=np.inf)
-    )
-    golden = ir.read_golden(stored)
-    names = [face.name for face in faces]
-    comparison = agreement.compare(names, golden, np.stack(given), tolerances)
-    if not comparison.passed:
-        raise BackendError(
-            f"{name} gives other embeddings of the sample faces than when it was converted: cosine "
-            f"{comparison.min_cosine:.6f}, at least {tolerances.min_cosine} is expected; convert "
-            f"it again, and check it with 'face-embedding-server parity'"
-        )
-
-
 def _describe(
     stored: StoredModel,
     backend: Backend,
+    choice: Choice,
+    drift: Drift | None,
     detector: Detector | None,
     calibration: Calibration | None,
 ) -> ModelInfo:
-    known = stored.manifest
+    known, runs = stored.manifest, backend.info.precision
+    other = f"{choice.precision} was asked for, which this processor runs at {runs}"
     return ModelInfo(
         name=known.name,
         model_version=stored.version,
@@ -107,5 +80,6 @@ def _describe(
         license=known.license,
         detector=detector.name if detector else "",
         operating_points=calibration.operating_points if calibration else (),
-        drift=drift.read(stored, backend.info.precision),
+        drift=drift,
+        precision_reason=choice.reason if runs == choice.precision else other,
     )

@@ -42,7 +42,8 @@ class ModelInfo:
         license: their terms.
         detector: the name of what finds faces; empty where there is nothing.
         operating_points: the thresholds that have names.
-        drift: how far the precision is from f32; None where that was not measured.
+        drift: how far the precision is from f32; None for f32 itself.
+        precision_reason: why it is this one.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ModelInfo:
     detector: str
     operating_points: tuple[OperatingPoint, ...]
     drift: Drift | None
+    precision_reason: str
 
     @property
     def backend(self) -> str:

@@ -150,6 +150,7 @@ def info(model: ModelInfo, settings: Settings, served: list[str]) -> pb.GetModel
         operating_points=[pb.OperatingPoint(**asdict(each)) for each in model.operating_points],
         drift=pb.Drift(**asdict(model.drift)) if model.drift else None,
         served_models=served,
+        precision_reason=model.precision_reason,
     )
 
 

@@ -1,16 +1,19 @@
 """The inference engines that can serve a model.
 
-Each module in this package is one backend, named like its engine, with a function
+Each module in this package is one backend, named like its engine, with the functions
 
     load(model: StoredModel, precision: str) -> Backend
+    precisions(model: StoredModel) -> Sequence[str]
 
 Adding a backend is adding such a module, and its name to the table. Only that module imports the
 engine, and only when the backend is asked for.
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -85,12 +88,31 @@ def load(name: str, model: StoredModel, precision: str) -> Backend:
             model at that precision.
         StoreError: if the model's files are missing or damaged.
     """
+    with _module(name) as module:
+        loader: Callable[[StoredModel, str], Backend] = module.load
+        return loader(model, precision)
+
+
+def precisions(name: str, model: StoredModel) -> Sequence[str]:
+    """Return the precisions at which a backend runs a model on this machine, f32 first.
+
+    Those that the processor only imitates are left out, and those that were not made.
+
+    Raises:
+        BackendError: if the backend is unknown, or its engine is not installed.
+    """
+    with _module(name) as module:
+        known: Callable[[StoredModel], Sequence[str]] = module.precisions
+        return known(model)
+
+
+@contextmanager
+def _module(name: str) -> Iterator[ModuleType]:
+    """Yield a backend's module, which may import its engine later."""
     if name not in NAMES:
         raise BackendError(f"no backend is called '{name}'; known are {', '.join(NAMES)}")
     try:
-        module = importlib.import_module(f"{__name__}.{name}")
-        loader: Callable[[StoredModel, str], Backend] = module.load
-        return loader(model, precision)
+        yield importlib.import_module(f"{__name__}.{name}")
     except ImportError as error:
         raise BackendError(
             f"the engine of the backend '{name}' cannot be imported ({error}); install it, for "

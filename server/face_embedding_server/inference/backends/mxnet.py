@@ -75,6 +75,11 @@ def load(model: StoredModel, precision: str) -> MxnetBackend:
     return MxnetBackend(model)
 
 
+def precisions(_: StoredModel) -> tuple[str, ...]:
+    """Return the only precision of a reference; see `backends.precisions`."""
+    return ("f32",)
+
+
 def _run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a function in the thread for MXNet, where what is not used any more is freed first."""
 

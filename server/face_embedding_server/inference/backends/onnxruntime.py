@@ -66,6 +66,11 @@ def load(model: StoredModel, precision: str) -> OnnxRuntimeBackend:
     return OnnxRuntimeBackend(model)
 
 
+def precisions(_: StoredModel) -> tuple[str, ...]:
+    """Return the only precision of a reference; see `backends.precisions`."""
+    return ("f32",)
+
+
 def _failure(model: StoredModel, error: Exception) -> BackendError:
     lines = str(error).strip().splitlines()
     reason = lines[0][:300] if lines else type(error).__name__

@@ -13,6 +13,7 @@ from face_embedding_models.store.stored import StoredModel
 from face_embedding_server.faces.images import Pixels
 from face_embedding_server.inference.backends import BackendError, BackendInfo
 from face_embedding_server.inference.threads import available_cpus
+from face_embedding_server.settings import AUTO
 
 _DEVICE = "CPU"
 # After faces that overlapped, so many in a row have to find nothing in flight before one is taken
@@ -85,7 +86,7 @@ def load(model: StoredModel, precision: str) -> OpenVinoBackend:
     """Load the model's IR; see `backends.load`."""
     if precision not in PRECISIONS:
         raise BackendError(
-            f"openvino has no precision '{precision}'; known are {', '.join(PRECISIONS)}"
+            f"openvino has no precision '{precision}'; known are {', '.join(PRECISIONS)} and {AUTO}"
         )
     core = ov.Core()
     chosen = PRECISIONS[precision]
@@ -110,6 +111,17 @@ def load(model: StoredModel, precision: str) -> OpenVinoBackend:
         channel_order="BGR",
     )
     return OpenVinoBackend(lone, parallel, info)
+
+
+def precisions(model: StoredModel) -> tuple[str, ...]:
+    """Return the precisions that the processor has and for which there is an IR, f32 first."""
+    has = {
+        "f32": True,
+        # Asked for it, the engine may also imitate what the processor does not have.
+        "bf16": "BF16" in ov.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"),
+        "int8": model.ir_folder("int8").exists(),
+    }
+    return tuple(name for name in PRECISIONS if has[name])
 
 
 def _with_image_input(network: ov.Model, model: StoredModel) -> ov.Model:

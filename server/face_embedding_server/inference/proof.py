@@ -1,0 +1,58 @@
+"""A loaded model proves itself: on faces that were drawn for it, it answers as it did when made."""
+
+import numpy as np
+
+from face_embedding_models.manifest import Parity
+from face_embedding_models.openvino import drift, ir
+from face_embedding_models.openvino.drift import Drift
+from face_embedding_models.openvino.precision import (
+    DRIFT_THRESHOLD,
+    GOLDEN_MIN_COSINE,
+    REFERENCE,
+)
+from face_embedding_models.sample_faces import sample_faces
+from face_embedding_models.store.stored import StoredModel
+from face_embedding_server.inference import agreement
+from face_embedding_server.inference.backends import Backend, BackendError
+
+
+def prove(stored: StoredModel, backend: Backend) -> Drift | None:
+    """Hold what a backend gives for the sample faces against the golden embeddings of a model.
+
+    Returns:
+        How far the precision is from f32: as it was measured and kept with the model, or else on
+        the sample faces; None for f32 itself.
+
+    Raises:
+        BackendError: if it gives something else than it has to.
+        StoreError: if the golden embeddings, or the drift that was kept, are damaged.
+    """
+    name, size = stored.manifest.name, stored.manifest.input
+    faces = sample_faces(size.width, size.height)
+    given = [backend.embed(face.pixels_bgr) for face in faces]
+    shape, norm = given[0].shape, np.linalg.norm(given[0])
+    if shape != (stored.manifest.output.size,) or not 0 < norm < np.inf:
+        raise BackendError(
+            f"{name} from {stored.source} gives no embedding of {stored.manifest.output.size} "
+            f"values for a face: shape {list(shape)}, norm {norm}; are these its weights?"
+        )
+    precision, golden = backend.info.precision, ir.read_golden(stored)
+    tolerances = (
+        stored.manifest.parity
+        if precision == REFERENCE
+        else Parity(GOLDEN_MIN_COSINE[precision], max_scaled_difference=np.inf)
+    )
+    names = [face.name for face in faces]
+    comparison = agreement.compare(names, golden, np.stack(given), tolerances)
+    if not comparison.passed:
+        raise BackendError(
+            f"{name} gives other embeddings of the sample faces than when it was converted: cosine "
+            f"{comparison.min_cosine:.6f}, at least {tolerances.min_cosine} is expected; convert "
+            f"it again, and check it with 'face-embedding-server parity'"
+        )
+    if precision == REFERENCE:
+        return None
+    measured = drift.drift_of(
+        golden.astype(np.float64), np.stack(given).astype(np.float64), DRIFT_THRESHOLD
+    )
+    return drift.read(stored, precision) or measured
