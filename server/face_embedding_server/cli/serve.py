@@ -31,13 +31,17 @@ def _serve(options: argparse.Namespace) -> int:
     if chosen.processes == 1:
         _serve_here(chosen, events)
     else:
-        from face_embedding_server.processes import fleet, sizing
-
-        count = sizing.processes(chosen)
-        fleet.Fleet(chosen, count, events).run(
-            lambda port, info: _announce(chosen, port, info, f" by {count} processes")
-        )
+        _serve_by_processes(chosen, events)
     return 0
+
+
+def _serve_by_processes(chosen: Settings, events: signals.Signals) -> None:
+    from face_embedding_server.processes import sizing
+    from face_embedding_server.processes.fleet import Fleet
+
+    planned = sizing.plan(chosen)
+    by = f" by {planned.processes} processes"
+    Fleet(planned, events).run(lambda port, info: _announce(chosen, port, info, by))
 
 
 def _serve_here(chosen: Settings, events: signals.Signals) -> None:

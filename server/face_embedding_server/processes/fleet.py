@@ -42,18 +42,18 @@ class Fleet:
     Metrics and the port for probes are the parent's, and tell of all of them.
 
     Args:
-        settings: of each of them.
-        count: how many there are.
+        settings: of each of them, and how many there are.
         events: tell it to look at the store, and to stop.
 
     Raises:
         SettingsError, OperatorError: if a port cannot be had.
     """
 
-    def __init__(self, settings: Settings, count: int, events: Signals) -> None:
+    def __init__(self, settings: Settings, events: Signals) -> None:
         self._events = events
         self._most_stop_s = most_stop_s(settings)
-        self._members = [Member(*each) for each in enumerate(threads.shares(count))]
+        shares = threads.shares(int(settings.processes))
+        self._members = [Member(number, cpus) for number, cpus in enumerate(shares)]
         self._health = Health([*SERVICES], listening.open_patience_s(settings), lambda _: None)
         self._port = Port(settings.address)
         self.port = self._port.number

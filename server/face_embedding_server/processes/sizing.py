@@ -10,8 +10,9 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 
 from face_embedding_models.store import Store
-from face_embedding_server.inference import backends, threads
-from face_embedding_server.settings import Settings
+from face_embedding_server.inference import backends, choosing, threads
+from face_embedding_server.inference.choosing import Choice
+from face_embedding_server.settings import AUTO, Settings
 
 # Faces that one process passes on in a second, however many processors it has: as much as with an
 # engine that needs no time; see docs/performance.md.
@@ -23,26 +24,30 @@ _MEASURE_S = 1.0
 _log = logging.getLogger(__name__)
 
 
-def processes(settings: Settings) -> int:
-    """Return how many processes to serve with.
+def plan(settings: Settings) -> Settings:
+    """Return the settings with what is left open in them chosen: by measuring once, for all.
+
+    That is the number of processes; and with one model its precision, so that no two processes
+    choose another one.
 
     Raises:
         ModelError, OperatorError: if the model, which is measured for that, cannot be loaded.
     """
-    if settings.processes != "auto":
-        return settings.processes
     cpus = threads.available_cpus()
-    if cpus < 2 * _LEAST_CPUS:
-        return 1
-    # Elsewhere, so that an engine is not in the memory of a process that only watches others.
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as one:
-        rate = one.submit(_faces_per_s_of_a_cpu, settings).result()
-    count = worth(rate, cpus)
-    _log.info(
-        "processes were chosen",
-        extra={"processes": count, "cpus": cpus, "faces_per_s_of_a_cpu": round(rate, 1)},
-    )
-    return count
+    chosen: dict[str, object] = {}
+    if settings.processes == AUTO and cpus < 2 * _LEAST_CPUS:
+        chosen["processes"] = 1
+    elif settings.processes == AUTO or (settings.precision == AUTO and len(settings.models) == 1):
+        # Elsewhere, so that an engine is not in the memory of a process that only watches others.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as one:
+            choice, rate = one.submit(_measure, settings).result()
+        if len(settings.models) == 1:
+            chosen |= {"precision": choice.precision, "precision_reason": choice.reason}
+        if settings.processes == AUTO:
+            chosen["processes"] = worth(rate, cpus)
+            facts = chosen | {"cpus": cpus, "faces_per_s_of_a_cpu": round(rate, 1)}
+            _log.info("what was left open is chosen", extra=facts)
+    return settings.model_copy(update=chosen)
 
 
 def worth(faces_per_s_of_a_cpu: float, cpus: int) -> int:
@@ -51,10 +56,12 @@ def worth(faces_per_s_of_a_cpu: float, cpus: int) -> int:
     return max(1, min(needed, cpus // _LEAST_CPUS))
 
 
-def _faces_per_s_of_a_cpu(settings: Settings) -> float:
-    os.sched_setaffinity(0, threads.shares(threads.available_cpus())[0])
+def _measure(settings: Settings) -> tuple[Choice, float]:
+    """Return the precision of the default model, and the faces a second of one processor at it."""
     stored = Store(settings.store).get(settings.models[0])
-    backend = backends.load(settings.backend, stored, settings.precision)
+    choice = choosing.choose(stored, settings)
+    os.sched_setaffinity(0, threads.shares(threads.available_cpus())[0])
+    backend = backends.load(settings.backend, stored, choice.precision)
     size = stored.manifest.input
     face = np.zeros((size.height, size.width, 3), np.uint8)
     backend.embed(face)  # The first one takes longer.
@@ -62,4 +69,4 @@ def _faces_per_s_of_a_cpu(settings: Settings) -> float:
     while (took_s := time.perf_counter() - since) < _MEASURE_S:
         backend.embed(face)
         done += 1
-    return done / took_s
+    return choice, done / took_s

@@ -28,19 +28,45 @@ def test_worth(rate: float, cpus: int, count: int) -> None:
     assert sizing.worth(rate, cpus) == count
 
 
-def test_rate(store: Store) -> None:
-    """A processor's speed is that of the model that is served."""
+@pytest.mark.slow
+def test_measured(store: Store) -> None:
+    """A processor's speed is that of the model at the precision that it runs at."""
     allowed = os.sched_getaffinity(0)
     try:
-        rate = sizing._faces_per_s_of_a_cpu(small_settings(store))
+        choice, rate = sizing._measure(small_settings(store))
     finally:
         os.sched_setaffinity(0, allowed)
+    assert choice.precision == "f32"
     assert 1 < rate < 100_000
 
 
 def test_given_number(store: Store) -> None:
-    """A number is taken as it is."""
-    assert sizing.processes(small_settings(store, processes=3)) == 3
+    """What is given is taken as it is."""
+    settings = small_settings(store, processes=3)
+    assert sizing.plan(settings) == settings
+
+
+@pytest.mark.slow
+def test_precision_of_all(store: Store) -> None:
+    """A precision that is left open is chosen once, and handed on with its reason."""
+    planned = sizing.plan(small_settings(store, processes=2, precision="auto"))
+    assert planned.processes == 2
+    assert planned.precision in {"f32", "bf16"}
+    assert planned.precision_reason.startswith("auto: ")
+
+
+def test_small_machine(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a small machine one process is enough."""
+    monkeypatch.setattr(threads, "available_cpus", lambda: 2)
+    assert sizing.plan(small_settings(store, processes="auto")).processes == 1
+
+
+@pytest.mark.slow
+def test_large_machine(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a large machine there are as many as are worth it, by what one processor does here."""
+    monkeypatch.setattr(threads, "available_cpus", lambda: 4)
+    planned = sizing.plan(small_settings(store, processes="auto"))
+    assert planned.processes in {1, 2}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 13])
