@@ -7,19 +7,25 @@ import shutil
 from dataclasses import asdict, astuple
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 
 from face_embedding_models import manifest
-from face_embedding_models.errors import ModelError
+from face_embedding_models.errors import ModelError, StoreError
 from face_embedding_models.formats import ONNX_FILE
 from face_embedding_models.openvino import drift, ir
 from face_embedding_models.openvino.drift import Drift
 from face_embedding_models.store import Store, parts, sealed
 from face_embedding_models.store.parts import PARTS_FILE
-from face_embedding_models.store.stored import Acceptance, Provenance, StoredModel
+from face_embedding_models.store.stored import (
+    GOLDEN_FILE,
+    Acceptance,
+    Provenance,
+    StoredModel,
+)
 from support.damage import altered, attempt, damaged
-from support.made_weights import OWN, onnx_of, own_toml
+from support.made_weights import OWN, onnx_of, own_toml, zipped
 
 DRIFT = Drift(2, 0.999, 0.9995, 1, 0.001, 0, 0.3)
 ACCEPTED = Acceptance("mine", None, "2026-01-31T00:00:00Z")
@@ -98,5 +104,41 @@ def test_altered(made: Store, tmp_path: Path, record: str) -> None:
             assert isinstance(accepted.at, str)
         if measured:
             assert all(math.isfinite(value) for value in astuple(measured))
+
+    check()
+
+
+def npy(header: str, values: bytes = b"") -> bytes:
+    """A file with an array that says something of itself."""
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + values
+
+
+ARRAYS = [
+    npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776, 8), }"),
+    npy("{'descr': '|S4', 'fortran_order': False, 'shape': (4, 8), }", b"text" * 32),
+    npy("{'descr': '|O', 'fortran_order': False, 'shape': (4, 8), }", bytes(128)),
+    npy("(" * 5_000),
+    npy(" '''"),
+    npy("\t 1\n  2"),
+    zipped({"golden.npy": b""}),
+]
+
+
+def test_golden(made: Store, tmp_path: Path) -> None:
+    """Golden embeddings are refused with their path, or are numbers for each sample face."""
+    store = Store(shutil.copytree(made.root, tmp_path / "store"))
+    path = store.get(OWN).ir_folder("f32") / GOLDEN_FILE
+    right, shape = path.read_bytes(), ir.read_golden(store.get(OWN)).shape
+
+    @given(damaged([right, *ARRAYS]))
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        bind(path)
+        found = attempt(StoreError, lambda: ir.read_golden(store.get(OWN)))
+        if isinstance(found, StoreError):
+            assert f"{path} holds no golden embeddings" in str(found)
+        else:
+            assert (found.shape, found.dtype) == (shape, np.float32)
+            assert np.isfinite(found).all()
 
     check()
