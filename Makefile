@@ -57,8 +57,9 @@ test-python:  ## run the tests of the code on another Python, PYTHON=python3.13 
 	python=$$(.ci/find-python $(PYTHON)) && $(MAKE) setup PYTHON=$$python VENV=$(OTHER)
 	$(OTHER)/bin/python -m pytest $(if $(QUICK),-m 'not slow') tests/models tests/server tests/client tests/parity
 
-bench: setup  ## measure the server against the engine alone (QUICK=1: only the cases with a target)
+bench: setup  ## measure the server against the engine, and against gRPC alone (QUICK=1: what has a target)
 	$(BIN)/python benchmarks/bench.py --store $(STORE) $(if $(QUICK),--quick)
+	$(BIN)/python benchmarks/own_cost.py --store $(STORE) $(if $(QUICK),--quick)
 
 profile: $(STORE)/$(MODEL)/current.json  ## record where a server under load spends its time, as build/profile.svg
 	$(BIN)/python benchmarks/profile.py --store $(STORE) --model $(MODEL) --output build/profile.svg

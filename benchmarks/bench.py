@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -141,11 +141,16 @@ class Server:
         return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
 
-@contextmanager
-def serving(store: Path, name: str, precision: str) -> Iterator[Server]:
+def serving(store: Path, name: str, precision: str) -> AbstractContextManager[Server]:
     """Run a server as a process."""
-    command = [sys.executable, "-m", "face_embedding_server", "serve", "--model", name]
-    command += ["--store", str(store), "--precision", precision, "--address", "127.0.0.1:0"]
+    options = ("--model", name, "--store", store, "--precision", precision)
+    return serving_by("-m", "face_embedding_server", "serve", *options, "--address", "127.0.0.1:0")
+
+
+@contextmanager
+def serving_by(*arguments: object) -> Iterator[Server]:
+    """Run a Python program that serves, and says where in its first line, as a process."""
+    command = [sys.executable, *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own command
         announcement = process.stdout.readline() if process.stdout else ""
         try:
