@@ -150,7 +150,7 @@ def _upright(pixels: Image, orientation: int) -> Image:
 
 def swap_red_and_blue(pixels: NDArray[Number]) -> NDArray[Number]:
     """Return the pixels with their channels in reverse order, BGR for RGB and the other way."""
-    return np.ascontiguousarray(pixels[..., ::-1])
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]  # of that type
 
 
 def _unreadable(what: str) -> Refusal:
