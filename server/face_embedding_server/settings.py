@@ -156,6 +156,11 @@ class Settings(BaseModel):
         description="what finds faces in photographs: mtcnn, yunet, none, or auto, which is mtcnn "
         "where it is installed",
     )
+    detector_precision: Literal["f32", "bf16"] = Field(
+        "f32",
+        description="the precision of the detector's networks: f32 or bf16, which is f32 where the "
+        "processor lacks it",
+    )
     detector_model: Path | None = Field(
         None,
         description="the detector's model, an ONNX file; default: what 'models install' put into "

@@ -36,7 +36,14 @@ _TOGETHER = (
     ("pairs", "images", "the folder of its images"),
     ("lfw", "protocol", "the file of its pairs, such as pairs.txt"),
 )
-_OF_A_MODEL_HERE = {"store", "backend", "precision", "detector", "detector_model"}
+_OF_A_MODEL_HERE = {
+    "store",
+    "backend",
+    "precision",
+    "detector",
+    "detector_precision",
+    "detector_model",
+}
 _OF_A_SERVER = {each.name for each in fields(Remote)} - {"address", "model"}
 
 
@@ -85,6 +92,7 @@ def _add_common_options(command: argparse.ArgumentParser, run: Any) -> None:
         "--detect", action="store_true", help="the images are photographs, not aligned faces"
     )
     command.add_argument("--detector", help="what finds the faces")
+    command.add_argument("--detector-precision", help="the precision of the detector's networks")
     command.add_argument("--detector-model", type=Path, help="the detector's model")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=run)
@@ -271,5 +279,6 @@ def _common_flags(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "store": options.store,
         "detector": options.detector,
+        "detector_precision": options.detector_precision,
         "detector_model": options.detector_model,
     }

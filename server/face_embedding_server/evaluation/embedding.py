@@ -14,6 +14,7 @@ from tqdm import tqdm
 from face_embedding_models.store import Store
 from face_embedding_server.errors import OperatorError, Refusal
 from face_embedding_server.faces import detectors
+from face_embedding_server.faces.detectors import Running
 from face_embedding_server.faces.face import (
     Aligned,
     Detect,
@@ -91,7 +92,8 @@ class Embedded:
 def in_process(settings: Settings) -> Iterator[Embedder]:
     """Load a model into this process."""
     store = Store(settings.store)
-    detector = detectors.load(settings.detector, settings.detector_model, store)
+    running = Running(settings.detector_precision, threads.available_cpus())
+    detector = detectors.load(settings.detector, settings.detector_model, store, running)
     model = loading.load(store.get(settings.model), settings, detector, None)
 
     def embed(face: Face) -> Vector:

@@ -13,8 +13,8 @@ from face_embedding_models.store.stored import StoredModel
 from face_embedding_models.texts import clipped
 from face_embedding_server.errors import OperatorError, Reason, Refusal
 from face_embedding_server.faces import detectors
-from face_embedding_server.faces.detectors import CountingDetector
-from face_embedding_server.inference import loading, operating_points
+from face_embedding_server.faces.detectors import CountingDetector, Running
+from face_embedding_server.inference import loading, operating_points, threads
 from face_embedding_server.inference.model import ServedModel
 from face_embedding_server.inference.operating_points import Calibration, CalibrationError
 from face_embedding_server.settings import ALL_OTHERS, Settings
@@ -65,7 +65,10 @@ class Registry:
                 left out instead, with a word in the log.
         """
         detector = detectors.load(
-            self._settings.detector, self._settings.detector_model, self._store
+            self._settings.detector,
+            self._settings.detector_model,
+            self._store,
+            Running(self._settings.detector_precision, threads.photographs()),
         )
         self._detector = CountingDetector(detector) if detector else None
         for name in self._named:

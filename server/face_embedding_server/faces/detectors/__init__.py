@@ -2,7 +2,7 @@
 
 Each module in this package is one detector, with a function
 
-    load(model: DetectorModel | None) -> Detector
+    load(model: DetectorModel | None, running: Running) -> Detector
 
 Adding a detector is adding such a module, and its name to the table. Only that module imports what
 it needs, and only when the detector is asked for.
@@ -44,6 +44,19 @@ class DetectorModel:
 
     name: str
     read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a detector's networks are run.
+
+    Args:
+        precision: f32 or bf16; bf16 is f32 where the processor lacks it.
+        at_once: the number of images that are searched at a time, each by one thread.
+    """
+
+    precision: str = "f32"
+    at_once: int = 1
 
 
 @dataclass(frozen=True)
@@ -106,13 +119,16 @@ class CountingDetector:
                 self.ended += 1
 
 
-def load(name: str, model_file: Path | None, store: Store | None = None) -> Detector | None:
+def load(
+    name: str, model_file: Path | None, store: Store | None = None, running: Running | None = None
+) -> Detector | None:
     """Load a detector by its name, or `NONE` or `AUTO`.
 
     Args:
         name: its name.
         model_file: its network, where the user names one.
         store: has the networks of detectors that were installed; None for none.
+        running: how it is run; None for one image at a time, at f32.
 
     Raises:
         DetectorError: if it is unknown, lacks its model, or what it needs is not installed.
@@ -122,7 +138,7 @@ def load(name: str, model_file: Path | None, store: Store | None = None) -> Dete
         return None
     if name == AUTO:
         try:
-            return load(_EMBEDDED, model_file, store)
+            return load(_EMBEDDED, model_file, store, running)
         except DetectorError as error:
             if isinstance(error.__cause__, ImportError):
                 return None
@@ -133,13 +149,13 @@ def load(name: str, model_file: Path | None, store: Store | None = None) -> Dete
         )
     try:
         module = importlib.import_module(f"{__name__}.{name}")
+        loader: Callable[[DetectorModel | None, Running], Detector] = module.load
+        return loader(_model_of(name, model_file, store), running or Running())
     except ImportError as error:
         raise DetectorError(
             f"what the detector '{name}' needs cannot be imported ({error}); install it with "
             f"pip install 'face-embedding[server,detect]', or run with --detector {NONE}"
         ) from error
-    loader: Callable[[DetectorModel | None], Detector] = module.load
-    return loader(_model_of(name, model_file, store))
 
 
 def _model_of(name: str, model_file: Path | None, store: Store | None) -> DetectorModel | None:
