@@ -5,7 +5,8 @@ photograph in many sizes, R-Net and O-Net at squares that are cut out of it.
 
 Source: Zhang et al., "Joint face detection and alignment using multi-task cascaded convolutional
 networks", 2016. The steps, and coordinates that count pixels from 1 as MATLAB does, are those of
-the package, which runs the networks by OpenCV.
+the package, which runs the networks by OpenCV. OpenCV 5.0 pads a pooling of R-Net and O-Net on the
+wrong sides, which moves landmarks by a tenth of the distance of the eyes.
 """
 
 import importlib.util
