@@ -17,6 +17,7 @@ from openvino.preprocess import PrePostProcessor
 from face_embedding_server.faces.detectors import Running
 
 _DEVICE = "CPU"
+_TRIAL_SIDE = 32
 # What was made ready for sizes of input, a kernel an operator and size: enough for all sizes of
 # MTCNN, and eight of YuNet. Without a limit, photographs of 200 sizes take 500 MB.
 _KERNELS_KEPT = 400
@@ -78,8 +79,19 @@ class Network:
                     "CPU_RUNTIME_CACHE_CAPACITY": _KERNELS_KEPT,
                 },
             )
+            self._try()
         except RuntimeError as error:
             raise NetworkError(str(error).strip().splitlines()[-1]) from error
+
+    def _try(self) -> None:
+        """Run it once, in this thread.
+
+        Where the first arrays of a process come in two threads at once, OpenVINO's binding waits
+        for the interpreter's lock in one and for the other, with that lock, in the other.
+        """
+        shape = self._compiled.input().get_partial_shape()
+        sides = [_TRIAL_SIDE if side.is_dynamic else side.get_length() for side in shape]
+        self.run(np.zeros(sides, np.float32))
 
     def run(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Return what the network gives, in the order of its form.

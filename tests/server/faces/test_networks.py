@@ -1,4 +1,4 @@
-"""The memory of networks that are run on images of many sizes."""
+"""The networks that find faces, in processes of their own: their memory, and their first images."""
 
 import subprocess
 import sys
@@ -26,6 +26,32 @@ for _ in range(100):
     detector.detect(random.integers(0, 256, (height, width, 3), np.uint8))
 print(resident_mb() - before)
 """
+FIRST_IMAGES = """
+from threading import Barrier, Thread
+import numpy as np
+from face_embedding_server.faces import detectors
+
+detector = detectors.load("mtcnn", None)
+together = Barrier(THREADS := 8)
+image = np.zeros((64, 64, 3), np.uint8)
+
+def search():
+    together.wait()
+    detector.detect(image)
+
+threads = [Thread(target=search) for _ in range(THREADS)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.slow
+def test_first_images_at_once() -> None:
+    """The first images of a process may come in several threads at once: none waits for ever."""
+    for _ in range(5):
+        subprocess.run([sys.executable, "-c", FIRST_IMAGES], check=True, timeout=60)
 
 
 @pytest.mark.slow
