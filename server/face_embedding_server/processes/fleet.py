@@ -54,7 +54,7 @@ class Fleet:
         self._most_stop_s = most_stop_s(settings)
         shares = threads.shares(int(settings.processes))
         self._members = [Member(number, cpus) for number, cpus in enumerate(shares)]
-        self._health = Health([*SERVICES], listening.open_patience_s(settings), lambda _: None)
+        self._health = Health([*SERVICES], listening.open_patience_s(settings))
         self._port = Port(settings.address)
         self.port = self._port.number
         self._settings = settings.model_copy(

@@ -48,7 +48,10 @@ class Health:
     """
 
     def __init__(
-        self, services: Sequence[str], patience_s: float, tell: Callable[[bool], None]
+        self,
+        services: Sequence[str],
+        patience_s: float,
+        tell: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._tell = tell
         self._names = frozenset((_WHOLE_SERVER, *services))

@@ -128,6 +128,7 @@ def test_damaged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A precision whose file was damaged is left out with a warning, and another is taken."""
+    caplog.set_level(logging.WARNING)
     store = Store(shutil.copytree(quantized.root, tmp_path / "store"))
     (store.get(MOBILE).ir_folder("int8") / IR_WEIGHTS_FILE).write_bytes(b"")
     assert chosen(store, min_cosine=ANY).precision != "int8"

@@ -164,7 +164,7 @@ CORRUPTIONS: dict[Callable[[Store], None], str] = {
     change_weights: "was changed since it was written",
     remove_graph: "cannot be read",
     remove_ir: "has no IR",
-    damage_record: "is missing or damaged",
+    damage_record: "is damaged",
     damage_current: "is missing or damaged",
     other_golden: "other embeddings of the sample faces",
     junk_golden: "holds no golden embeddings",
