@@ -14,7 +14,7 @@ from face_embedding_server.security.access import Access
 
 LONG = "x" * 100_000
 # With the path of a test.
-MOST_CHARACTERS = 3_000
+MOST_CHARACTERS = 4_000
 TEXTS = {
     "long key": f"{LONG} = 1",
     "long key twice": f"[{LONG}]\n[{LONG}]",
