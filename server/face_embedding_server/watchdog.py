@@ -66,17 +66,26 @@ class Watchdog:
     def _look(self) -> None:
         # Looks are counted instead of seconds: a process that was halted has not looked.
         while not self._closed.wait(_LOOK_S):
-            models = list(self._models())
-            for fault, work in self._all_work(models):
-                if self._looks_without_progress(fault, work) * _LOOK_S >= self._stall_s:
-                    self._stalled(f"{fault} for {self._stall_s:g} s")
-                    return
-            failing = [each for each in models if each.turns.failures >= MOST_FAILURES]
-            if bool(failing) != self._is_failing:
-                self._is_failing = bool(failing)
-                self._tell(failing)
-            for model in failing:
-                self._try(model)
+            if self._look_once():
+                return
+
+    def _look_once(self) -> bool:
+        """Look at all; return whether there is nothing more to look for.
+
+        On its own, so that no model is held until the next look that is replaced meanwhile.
+        """
+        models = list(self._models())
+        for fault, work in self._all_work(models):
+            if self._looks_without_progress(fault, work) * _LOOK_S >= self._stall_s:
+                self._stalled(f"{fault} for {self._stall_s:g} s")
+                return True
+        failing = [each for each in models if each.turns.failures >= MOST_FAILURES]
+        if bool(failing) != self._is_failing:
+            self._is_failing = bool(failing)
+            self._tell(failing)
+        for model in failing:
+            self._try(model)
+        return False
 
     def _all_work(self, models: Iterable[ServedModel]) -> Iterator[tuple[str, _Work]]:
         """Yield what is to be said if work makes no progress, and the work."""
