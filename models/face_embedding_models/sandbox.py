@@ -127,10 +127,15 @@ def main() -> int:
 
 def _end_with(parent: int) -> None:
     """Have this process end with the one that waits for it, where the system can do that."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    be_killed_with_parent()
     if os.getppid() != parent:  # It ended before.
         sys.exit()
+
+
+def be_killed_with_parent() -> None:
+    """Have this process be killed when its parent ends, where the system can do that."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit(limits: Limits) -> None:

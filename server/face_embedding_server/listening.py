@@ -84,10 +84,15 @@ def bind(server: grpc.Server, address: str, credentials: grpc.ServerCredentials 
             return server.add_secure_port(address, credentials)
         return server.add_insecure_port(address)
     except RuntimeError as error:
-        raise SettingsError(
-            f"cannot listen on {address}: another server is there, or the host is not of this "
-            f"machine ({error})"
-        ) from error
+        raise not_to_be_had(address, error) from error
+
+
+def not_to_be_had(address: str, error: Exception) -> SettingsError:
+    """Return the error of an address that cannot be listened on."""
+    return SettingsError(
+        f"cannot listen on {address}: another server is there, or the host is not of this machine "
+        f"({error})"
+    )
 
 
 class Probes:

@@ -53,10 +53,6 @@ def _do_nothing() -> None:
     """Leave it to whoever looks at `Server.fault`."""
 
 
-def _tell_nobody(_: bool) -> None:
-    """Leave it to whoever asks for its health."""
-
-
 def most_stop_s(settings: Settings) -> float:
     """Return the seconds after which a server that was told to stop has ended, whatever hangs."""
     return max(settings.drain_s, settings.grace_s) + _END_S
@@ -81,7 +77,7 @@ class Server:
         settings: Settings,
         tracer: CallTracer | None = None,
         give_up: Callable[[], None] = _do_nothing,
-        tell: Callable[[bool], None] = _tell_nobody,
+        tell: Callable[[bool], None] = health.tell_nobody,
         *,
         shares_port: bool = False,
     ) -> None:

@@ -1,13 +1,7 @@
 """What the benchmark of the server's own cost makes of what it measures."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-# The benchmarks are no package, but modules beside each other.
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import own_cost
+import pytest
 
 NOTHING = {"throughput": 1000.0, "server_cpu_ms": 0.2, "p50_ms": 0.5}
 

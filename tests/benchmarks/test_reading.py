@@ -1,13 +1,7 @@
 """What the benchmark reads from the programs that it runs."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-# The benchmarks are no package, but modules beside each other.
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import bench
+import pytest
 
 # As benchmark_app of OpenVINO 2026.4 prints it.
 OUTPUT = """\

@@ -146,27 +146,26 @@ def test_later_origin(store: Store) -> None:
         store.get(OWN)
 
 
+def change_manifest(store: Store, how: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest that was kept with weights, and their record of its digest."""
+    (version,) = store.versions(OWN)
+    path = store.root / OWN / version / "checkpoint" / "manifest.json"
+    document = json.loads(path.read_text())
+    how(document)
+    path.write_text(json.dumps(document))
+    digest = sha256(path.read_bytes())
+    change(store, RECORDS[2], lambda known: known["files"].update({"manifest.json": digest}))
+
+
 def test_later_manifest(store: Store) -> None:
     """A key of a manifest that this version does not know is refused: it may be what is fed."""
-    (version,) = store.versions(OWN)
-    folder = store.root / OWN / version / "checkpoint"
-    document = json.loads((folder / "manifest.json").read_text())
-    document["input"]["gamma"] = 2.2
-    (folder / "manifest.json").write_text(json.dumps(document))
-    digest = sha256((folder / "manifest.json").read_bytes())
-    change(store, RECORDS[2], lambda known: known["files"].update({"manifest.json": digest}))
+    change_manifest(store, lambda document: document["input"].update(gamma=2.2))
     with pytest.raises(StoreError, match=r"or has what a later version wrote: input\.gamma: "):
         store.get(OWN)
 
 
 def test_earlier_manifest(store: Store) -> None:
     """A key of a manifest that an earlier version did not write has its default."""
-    (version,) = store.versions(OWN)
-    folder = store.root / OWN / version / "checkpoint"
-    document = json.loads((folder / "manifest.json").read_text())
-    for name in ("archive", "network", "published", "parity"):
-        del document[name]
-    (folder / "manifest.json").write_text(json.dumps(document))
-    digest = sha256((folder / "manifest.json").read_bytes())
-    change(store, RECORDS[2], lambda known: known["files"].update({"manifest.json": digest}))
+    keys = ("archive", "network", "published", "parity")
+    change_manifest(store, lambda document: [document.pop(name) for name in keys])
     read_all(store)

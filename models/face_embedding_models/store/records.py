@@ -22,7 +22,7 @@ T = TypeVar("T")
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 FORMAT = 1
-_REMEDY = "import or convert the model again"
+REMEDY = "import or convert the model again"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def to_text(record: Mapping[str, Any]) -> str:
     return json.dumps({"store_format": FORMAT, **record}, indent=2) + "\n"
 
 
-def read(path: Path, remedy: str = _REMEDY) -> dict[str, Any]:
+def read(path: Path, remedy: str = REMEDY) -> dict[str, Any]:
     """Return what a record says.
 
     Args:
@@ -60,7 +60,7 @@ def read(path: Path, remedy: str = _REMEDY) -> dict[str, Any]:
     return record
 
 
-def checked(kind: type[T], record: Mapping[str, Any], path: Path, remedy: str = _REMEDY) -> T:
+def checked(kind: type[T], record: Mapping[str, Any], path: Path, remedy: str = REMEDY) -> T:
     """Return a record as a dataclass with those keys of it that the dataclass has.
 
     Raises:

@@ -29,7 +29,6 @@ _REPLACED_PREFIX = ".replaced-"
 _CHUNK_BYTES = 1 << 20
 # Of Linux: `linux/fcntl.h` and `linux/fs.h`.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-_MAKE_AGAIN = "import or convert the model again"
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,7 @@ def read_file(folder: Path, name: str) -> bytes:
     if digest != expected:
         raise StoreError(
             f"{folder / name} was changed since it was written (SHA-256 {digest}, "
-            f"expected {expected}); {_MAKE_AGAIN}"
+            f"expected {expected}); {records.REMEDY}"
         )
     return data
 

@@ -48,18 +48,12 @@ def _serve_here(chosen: Settings, events: signals.Signals) -> None:
     from face_embedding_server.server import Server
     from face_embedding_server.telemetry import logs, tracing
 
-    provider = tracing.exporting_provider() if chosen.tracing else None
-    tracer = tracing.CallTracer(provider) if provider else None
-
     def announce(port: int, info: "ModelInfo") -> None:
         logs.take_native_output()
         _announce(chosen, port, info)
 
-    try:
+    with tracing.exporting(chosen.tracing) as tracer:
         Server(chosen, tracer, events.stop).run(events, announce)
-    finally:
-        if provider:
-            tracing.shut_down(provider)
 
 
 def _announce(chosen: Settings, port: int, info: "ModelInfo", by: str = "") -> None:

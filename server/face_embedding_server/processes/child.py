@@ -1,11 +1,8 @@
 """One of several processes, from inside: it serves until its parent says so, or is gone."""
 
-import contextlib
-import ctypes
 import enum
 import logging
 import os
-import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +10,7 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
+from face_embedding_models import sandbox
 from face_embedding_models.errors import ModelError
 from face_embedding_server import ending, server
 from face_embedding_server.errors import OperatorError
@@ -23,8 +21,6 @@ from face_embedding_server.signals import Signals
 from face_embedding_server.telemetry import logs, tracing
 
 EXIT_ERROR = 2
-# prctl(2)
-_PR_SET_PDEATHSIG = 1
 
 _log = logging.getLogger(__name__)
 
@@ -93,9 +89,6 @@ def run(settings: Settings, place: Place) -> NoReturn:
 
 
 def _serve(settings: Settings, place: Place, events: "_Events") -> None:
-    provider = tracing.exporting_provider() if settings.tracing else None
-    tracer = tracing.CallTracer(provider) if provider else None
-
     def announce(_: int, info: ModelInfo) -> None:
         logs.take_native_output()
         events.say(Ready(info))
@@ -103,15 +96,12 @@ def _serve(settings: Settings, place: Place, events: "_Events") -> None:
     def tell(is_serving: bool) -> None:
         events.say(Serves(is_serving))
 
-    try:
+    with tracing.exporting(settings.tracing) as tracer:
         serving = Server(settings, tracer, events.stop, tell, shares_port=True)
         threading.Thread(
             target=_answer_scrapes, args=(place.scrapes, serving), name="scrapes", daemon=True
         ).start()
         serving.run(events, announce)
-    finally:
-        if provider:
-            tracing.shut_down(provider)
 
 
 def _answer_scrapes(scrapes: Connection, serving: Server) -> None:
@@ -171,5 +161,4 @@ class _Events(server.Events):
 
     def _end_with_parent(self) -> None:
         """Have a parent that is told twice to stop, and ends at once, end this process too."""
-        with contextlib.suppress(AttributeError, OSError):  # Where the system can do that.
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        sandbox.be_killed_with_parent()

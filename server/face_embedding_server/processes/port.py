@@ -12,7 +12,7 @@ the time when the second one is bound.
 import socket
 from types import TracebackType
 
-from face_embedding_server.settings import SettingsError
+from face_embedding_server import listening
 
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # What the operator may have given.
 
@@ -38,10 +38,7 @@ class Port:
                 self.number = taken.getsockname()[1]
         except OSError as error:
             self.close()
-            raise SettingsError(
-                f"cannot listen on {address}: another server is there, or the host is not of this "
-                f"machine ({error})"
-            ) from error
+            raise listening.not_to_be_had(address, error) from error
         # With the number, if it was left open.
         self.address = f"{host}:{self.number}"
 

@@ -26,9 +26,7 @@ def begin(args: tuple[Any, ...]) -> bool:
         messages = args[4]()
         with messages._state.condition:
             messages._raise_or_start_receive_message()
-    except (AttributeError, IndexError, TypeError):
-        return False
-    except Exception:  # It was cancelled, which its thread will find as well.
+    except Exception:  # It is another gRPC, or the call was cancelled, as its thread will find.
         return False
     return True
 

@@ -36,6 +36,10 @@ MOST_BYTES = 1024
 _Send: TypeAlias = Callable[[health_pb2.HealthCheckResponse], None]
 
 
+def tell_nobody(_: bool) -> None:
+    """Leave it to whoever asks whether it serves."""
+
+
 class Health:
     """Knows whether the server serves, and tells who asks and who watches.
 
@@ -51,7 +55,7 @@ class Health:
         self,
         services: Sequence[str],
         patience_s: float,
-        tell: Callable[[bool], None] = lambda _: None,
+        tell: Callable[[bool], None] = tell_nobody,
     ) -> None:
         self._tell = tell
         self._names = frozenset((_WHOLE_SERVER, *services))

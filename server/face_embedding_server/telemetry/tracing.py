@@ -6,8 +6,8 @@ Where spans go is said by OpenTelemetry's own variables, such as `OTEL_EXPORTER_
 import importlib
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -107,7 +107,20 @@ def exporting_provider() -> "TracerProvider":
     return provider
 
 
-def shut_down(provider: "TracerProvider") -> None:
+@contextmanager
+def exporting(wanted: bool) -> Iterator[CallTracer | None]:
+    """Yield what traces calls, as `exporting_provider` says; None where nobody wants that."""
+    if not wanted:
+        yield None
+        return
+    provider = exporting_provider()
+    try:
+        yield CallTracer(provider)
+    finally:
+        _shut_down(provider)
+
+
+def _shut_down(provider: "TracerProvider") -> None:
     """Send the last spans, if that can be done soon."""
     # In a thread that the process does not wait for: with no collector there it takes 15 s.
     sending = threading.Thread(target=provider.shutdown, daemon=True)  # type: ignore[attr-defined]  # The SDK's.
