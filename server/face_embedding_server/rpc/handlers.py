@@ -34,7 +34,7 @@ from face_embedding_server.rpc.shares import Share, ShareOf
 # How much a new interval between ends of calls counts in the smoothed one.
 _WEIGHT = 0.1
 # An estimate of a wait may be wrong by so much, and the answer has to reach the caller.
-_MARGIN = 1.5
+_MARGIN = 2.0
 _LEAST_WAIT_S = 0.05
 _MOST_WAIT_S = 5.0
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 # Between looks for those whose time is over, and how exact it is.
-_LOOK_S = 0.1
+_LOOK_S = 0.05
 # A message comes with its call, and an answer is taken at once, but where a network is between.
 _LEAST_S = 0.1
 
