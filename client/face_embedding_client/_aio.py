@@ -9,15 +9,10 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
-from face_embedding_client import _answers
-from face_embedding_client._channel import (
-    DEFAULT_RETRIES,
-    DEFAULT_TIMEOUT_S,
-    Connection,
-    unary_methods,
-)
+from face_embedding_client import _answers, _lines
+from face_embedding_client._channel import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Connection
 from face_embedding_client._errors import FaceEmbeddingError, ServerUnavailableError
+from face_embedding_client._lines import DEFAULT_CONNECTIONS, Line, Lines
 from face_embedding_client._operations import Call, Operation, Operations, Outcome, Wait
 from face_embedding_client._repeating import Rule
 from face_embedding_client._streaming import Items
@@ -52,15 +47,17 @@ class AsyncFaceEmbeddingClient:
         allow_plaintext_token: bool = False,
         round_robin: bool = False,
         retries: int = DEFAULT_RETRIES,
+        connections: int = DEFAULT_CONNECTIONS,
     ) -> None:
         self._rule = Rule(timeout_s, retries)
         self._connection = Connection(
             address, tls, token, allow_plaintext_token, round_robin, repeating=retries > 0
         )
-        self._channel = self._connection.aio_channel(balanced=True)
-        self._any_channel = self._connection.aio_channel(balanced=False)
-        self._stub = pb_grpc.FaceEmbeddingServiceStub(self._channel)
-        self._methods = unary_methods(self._stub, self._channel, self._any_channel)
+        self._lines = Lines(
+            lambda: self._connection.aio_channel(balanced=True),
+            self._connection.aio_channel(balanced=False),
+            connections,
+        )
         self._operations = Operations(model, self._rule, balanced=round_robin)
 
     async def embed(self, face: Face, *, raw: bool = False) -> Embedding:
@@ -94,20 +91,22 @@ class AsyncFaceEmbeddingClient:
                 if done:
                     break
                 if not items.idle:
-                    async with contextlib.aclosing(self._one_stream(items, changed)) as answers:
-                        async for answer in answers:
-                            yield answer
+                    with self._lines.taken(_lines.FULL) as line:
+                        stream = self._one_stream(line, items, changed)
+                        async with contextlib.aclosing(stream) as answers:
+                            async for answer in answers:
+                                yield answer
         finally:
             taking.cancel()
         if items.failure:
             raise items.failure
 
     async def _one_stream(
-        self, items: Items, changed: "_Changed"
+        self, line: Line[grpc.aio.Channel], items: Items, changed: "_Changed"
     ) -> AsyncGenerator[tuple[str, Outcome], None]:
         """Send items by one stream; yield their answers, and those to what was lost with it."""
         failure: FaceEmbeddingError | None = None
-        call = self._stub.EmbedStream(_requests(items, changed), metadata=self._connection.metadata)
+        call = line.stub.EmbedStream(_requests(items, changed), metadata=self._connection.metadata)
         try:
             while (response := await self._next(call, items)) is not None:
                 item = items.received(response)
@@ -158,8 +157,8 @@ class AsyncFaceEmbeddingClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._channel.close()
-        await self._any_channel.close()
+        for channel in self._lines.channels:
+            await channel.close()
 
     async def __aenter__(self) -> "AsyncFaceEmbeddingClient":
         return self
@@ -204,9 +203,10 @@ class AsyncFaceEmbeddingClient:
             await asyncio.sleep(step.seconds)
             return None
         try:
-            return await self._methods[step.method](
-                step.request, timeout=step.timeout_s, metadata=self._connection.metadata
-            )
+            with self._lines.taken() as line:
+                return await line.methods[step.method](
+                    step.request, timeout=step.timeout_s, metadata=self._connection.metadata
+                )
         except grpc.RpcError as error:
             raise self._connection.error(error) from error
 

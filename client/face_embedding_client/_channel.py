@@ -123,6 +123,8 @@ class Connection:
             # only 256 KiB, less than most photographs have.
             ("grpc.per_rpc_retry_buffer_size", limit),
             ("grpc.enable_retries", int(self.repeating)),
+            # Or all channels to an address would share one connection.
+            ("grpc.use_local_subchannel_pool", 1),
             ("grpc.keepalive_time_ms", _KEEPALIVE_S * _MS),
             ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_S * _MS),
             # The one before alone leaves the time that a ping has to be answered in at a minute.

@@ -10,15 +10,10 @@ from typing import Any, TypeVar
 import grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
-from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
-from face_embedding_client import _answers
-from face_embedding_client._channel import (
-    DEFAULT_RETRIES,
-    DEFAULT_TIMEOUT_S,
-    Connection,
-    unary_methods,
-)
+from face_embedding_client import _answers, _lines
+from face_embedding_client._channel import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Connection
 from face_embedding_client._errors import FaceEmbeddingError, ServerUnavailableError
+from face_embedding_client._lines import DEFAULT_CONNECTIONS, Line, Lines
 from face_embedding_client._operations import Call, Operation, Operations, Outcome, Wait
 from face_embedding_client._repeating import Rule
 from face_embedding_client._streaming import Items
@@ -53,12 +48,15 @@ class FaceEmbeddingClient:
             waiting 0.05 s at first and then twice as long each time. With 0 nothing is repeated;
             else what an overloaded server refused is sent again as its deadline and a budget
             allow, and what was under way on a connection that was lost once more, alone.
+        connections: the most connections that are opened to a server; more than one only while
+            more than four calls are under way on each, of which a stream fills one alone. A server
+            with several processes needs them to have them all called.
 
     Every method raises a `FaceEmbeddingError` if the call fails.
 
     Raises:
-        ValueError: if there is a token without TLS that is not allowed, or it or `retries` is not
-            of its form.
+        ValueError: if there is a token without TLS that is not allowed, or it, `retries` or
+            `connections` is not of its form.
     """
 
     def __init__(
@@ -72,15 +70,17 @@ class FaceEmbeddingClient:
         allow_plaintext_token: bool = False,
         round_robin: bool = False,
         retries: int = DEFAULT_RETRIES,
+        connections: int = DEFAULT_CONNECTIONS,
     ) -> None:
         self._rule = Rule(timeout_s, retries)
         self._connection = Connection(
             address, tls, token, allow_plaintext_token, round_robin, repeating=retries > 0
         )
-        self._channel = self._connection.channel(balanced=True)
-        self._any_channel = self._connection.channel(balanced=False)
-        self._stub = pb_grpc.FaceEmbeddingServiceStub(self._channel)
-        self._methods = unary_methods(self._stub, self._channel, self._any_channel)
+        self._lines = Lines(
+            lambda: self._connection.channel(balanced=True),
+            self._connection.channel(balanced=False),
+            connections,
+        )
         self._operations = Operations(model, self._rule, balanced=round_robin)
 
     def embed(self, face: Face, *, raw: bool = False) -> Embedding:
@@ -126,7 +126,8 @@ class FaceEmbeddingClient:
                 if done:
                     break
                 if not items.idle:
-                    yield from self._one_stream(items, changed)
+                    with self._lines.taken(_lines.FULL) as line:
+                        yield from self._one_stream(line, items, changed)
         finally:
             with changed:
                 items.closed = True
@@ -135,11 +136,11 @@ class FaceEmbeddingClient:
             raise items.failure
 
     def _one_stream(
-        self, items: Items, changed: threading.Condition
+        self, line: Line[grpc.Channel], items: Items, changed: threading.Condition
     ) -> Iterator[tuple[str, Outcome]]:
         """Send items by one stream; yield their answers, and those to what was lost with it."""
         failure: FaceEmbeddingError | None = None
-        call = self._stub.EmbedStream(_requests(items, changed), metadata=self._connection.metadata)
+        call = line.stub.EmbedStream(_requests(items, changed), metadata=self._connection.metadata)
         try:
             with _watching(call, items) as late:
                 items.asking()
@@ -218,8 +219,8 @@ class FaceEmbeddingClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._channel.close()
-        self._any_channel.close()
+        for channel in self._lines.channels:
+            channel.close()
 
     def __enter__(self) -> "FaceEmbeddingClient":
         return self
@@ -251,9 +252,10 @@ class FaceEmbeddingClient:
             time.sleep(step.seconds)
             return None
         try:
-            return self._methods[step.method](
-                step.request, timeout=step.timeout_s, metadata=self._connection.metadata
-            )
+            with self._lines.taken() as line:
+                return line.methods[step.method](
+                    step.request, timeout=step.timeout_s, metadata=self._connection.metadata
+                )
         except grpc.RpcError as error:
             raise self._connection.error(error) from error
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
@@ -60,8 +61,8 @@ def connect(address: str) -> grpc.Channel:
     return grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
 
 
-def answered(running: Running, process: int) -> float:
-    labels = 'code="OK",method="face_embedding.v1.FaceEmbeddingService/GetModelInfo"'
+def answered(running: Running, process: int, method: str = "GetModelInfo") -> float:
+    labels = f'code="OK",method="face_embedding.v1.FaceEmbeddingService/{method}"'
     return running.metric(f'requests_total{{{labels},process="{process}"}}')
 
 
@@ -82,6 +83,20 @@ def two(store: Store) -> Iterator[Running]:
 def test_spread(two: Running) -> None:
     """Connections come to all processes, and each is seen in the metrics."""
     wait_until(lambda: bool(ask(two.address)) and all(answered(two, each) for each in range(COUNT)))
+
+
+def test_one_client(two: Running, faces: list[Face]) -> None:
+    """The calls of one client come to all processes, if there are many at a time."""
+    face = RawFace(faces[0], "BGR")
+
+    def spreads() -> bool:
+        before = [answered(two, each, "Embed") for each in range(COUNT)]
+        with FaceEmbeddingClient(two.address) as client, ThreadPoolExecutor(32) as threads:
+            list(threads.map(client.embed, [face] * 100))
+        return all(answered(two, each, "Embed") > before[each] for each in range(COUNT))
+
+    # The kernel puts eight connections into one process once in 128 times.
+    wait_until(spreads)
 
 
 def test_share_of_processors(two: Running) -> None:
