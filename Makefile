@@ -64,8 +64,8 @@ bench: setup  ## measure the server against the engine, and against gRPC alone (
 profile: $(STORE)/$(MODEL)/current.json  ## record where a server under load spends its time, as build/profile.svg
 	$(BIN)/python benchmarks/profile.py --store $(STORE) --model $(MODEL) --output build/profile.svg
 
-stages: setup  ## measure what each stage of a photograph costs
-	$(BIN)/python benchmarks/stages.py --store $(STORE)
+stages: setup  ## measure what each stage of a photograph costs; with YUNET=FILE by that network too
+	$(BIN)/python benchmarks/stages.py --store $(STORE) $(if $(YUNET),--yunet $(YUNET))
 
 $(STORE)/$(MODEL)/current.json: $(READY)
 	$(BIN)/face-embedding-server models synthesize $(MODEL) --store $(STORE)
