@@ -60,6 +60,7 @@ test-python:  ## run the tests of the code on another Python, PYTHON=python3.13 
 bench: setup  ## measure the server against the engine, and against gRPC alone (QUICK=1: what has a target)
 	$(BIN)/python benchmarks/bench.py --store $(STORE) $(if $(QUICK),--quick)
 	$(BIN)/python benchmarks/own_cost.py --store $(STORE) $(if $(QUICK),--quick)
+	$(BIN)/python benchmarks/processes.py --store $(STORE) $(if $(QUICK),--quick)
 
 profile: $(STORE)/$(MODEL)/current.json  ## record where a server under load spends its time, as build/profile.svg
 	$(BIN)/python benchmarks/profile.py --store $(STORE) --model $(MODEL) --output build/profile.svg

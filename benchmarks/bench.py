@@ -20,10 +20,11 @@ from statistics import fmean
 from face_embedding_models import manifest
 from face_embedding_models.mxnet import synthesis
 from face_embedding_models.openvino import ir, quantization
-from face_embedding_models.openvino.precision import DRIFT_THRESHOLD
+from face_embedding_models.openvino.precision import DRIFT_THRESHOLD, PRECISIONS
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
 from face_embedding_models.store.stored import IR_MODEL_FILE, Provenance
+from face_embedding_server.inference.backends import openvino
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -57,6 +58,9 @@ TARGETS = {
     Case("mobilefacenet", "f32", "batch", 2): 0.93,
     Case("mobilefacenet", "f32", "stream", 1): 0.93,
     Case("mobilefacenet", "f32", "unary", 1): 0.6,
+    Case("mobilefacenet", "bf16", "unary", 16): 0.75,
+    Case("mobilefacenet", "bf16", "batch", 2): 0.88,
+    Case("mobilefacenet", "bf16", "stream", 1): 0.88,
 }
 
 
@@ -93,6 +97,9 @@ def main() -> None:
     print(HEADER, flush=True)
     for model, precision in dict.fromkeys((case.model, case.precision) for case in cases):
         prepare(store, MODELS[model], precision)
+        if precision not in openvino.precisions(store.get(MODELS[model])):
+            print(f"{model:<14} {precision:<5} is not of this processor", flush=True)
+            continue
         with serving(options.store, MODELS[model], precision) as server:
             for case in cases:
                 if (case.model, case.precision) == (model, precision):
@@ -110,7 +117,10 @@ def every_case() -> list[Case]:
     """Return all loads on all models."""
     loads = [(mode, callers) for mode in MODES for callers in CALLERS]
     return [
-        Case(m, precision, *load) for m in MODELS for precision in ("f32", "int8") for load in loads
+        Case(model, precision, *load)
+        for model in MODELS
+        for precision in PRECISIONS
+        for load in loads
     ]
 
 
@@ -121,7 +131,7 @@ def prepare(store: Store, name: str, precision: str) -> None:
         made = Provenance("synthetic", "synthesize")
         ir.put_to_use(store, known, synthesis.synthesize(known), made)
     stored = store.get(name)
-    if not stored.ir_folder(precision).exists():
+    if not stored.ir_folder(PRECISIONS[precision].ir).exists():
         faces = [face.pixels_bgr for face in sample_faces(112, 112)]
         mirrored = [face[:, ::-1] for face in faces]
         with redirect_stdout(sys.stderr):  # Keep progress bars out of the table.
@@ -161,15 +171,16 @@ def serving_by(*arguments: object) -> Iterator[Server]:
 
 def measure(case: Case, server: Server, store: Store, seconds: float) -> Result:
     """Measure one case in runs that alternate with runs of the engine alone."""
-    folder = store.get(MODELS[case.model]).ir_folder(case.precision)
+    precision = PRECISIONS[case.precision]
+    folder = store.get(MODELS[case.model]).ir_folder(precision.ir)
     hint = "latency" if case.mode == "unary" and case.callers == 1 else "throughput"
-    engines, loads = [engine(folder, hint, seconds / 2)], []
+    engines, loads = [engine(folder, hint, precision.hint, seconds / 2)], []
     for _ in range(ROUNDS):
         output = run(
             FOLDER / "load.py", server.address, case.mode, case.callers, seconds, server.pid
         )
         loads.append(json.loads(output))
-        engines.append(engine(folder, hint, seconds / 2))
+        engines.append(engine(folder, hint, precision.hint, seconds / 2))
     throughput, latency = map(fmean, zip(*engines, strict=True))
     measured = {name: fmean(load[name] for load in loads) for name in loads[0]}
     return Result(
@@ -187,12 +198,12 @@ def measure(case: Case, server: Server, store: Store, seconds: float) -> Result:
     )
 
 
-def engine(folder: Path, hint: str, seconds: float) -> tuple[float, float]:
+def engine(folder: Path, hint: str, precision: str, seconds: float) -> tuple[float, float]:
     """Return the engine's own throughput in faces a second and its median latency in ms."""
     output = run(
         Path(sys.executable).with_name("benchmark_app"),
         *("-m", folder / IR_MODEL_FILE, "-d", "CPU", "-hint", hint, "-t", max(1, round(seconds))),
-        *("-shape", "[1,3,112,112]", "-infer_precision", "f32"),
+        *("-shape", "[1,3,112,112]", "-infer_precision", precision),
     )
     return read_engine(output)
 

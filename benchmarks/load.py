@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,12 +36,18 @@ def main() -> None:
     parser.add_argument("callers", type=int)
     parser.add_argument("seconds", type=float)
     parser.add_argument("pid", type=int, help="the server's process, whose CPU time is read")
+    parser.add_argument("--connections", type=int, default=1, help="the callers share them")
     options = parser.parse_args()
-    with grpc.insecure_channel(options.address) as channel:
-        print(json.dumps(measure(channel, options)))
+    of_its_own = [("grpc.use_local_subchannel_pool", 1)]
+    with ExitStack() as stack:
+        channels = [
+            stack.enter_context(grpc.insecure_channel(options.address, of_its_own))
+            for _ in range(options.connections)
+        ]
+        print(json.dumps(measure(channels, options)))
 
 
-def measure(channel: grpc.Channel, options: argparse.Namespace) -> dict[str, float]:
+def measure(channels: list[grpc.Channel], options: argparse.Namespace) -> dict[str, float]:
     """Return faces a second, percentiles of latency in ms, and CPU time a face on either side.
 
     Counted is what is answered within a window that begins after all callers are under way and ends
@@ -49,15 +56,25 @@ def measure(channel: grpc.Channel, options: argparse.Namespace) -> dict[str, flo
     mode, seconds = options.mode, options.seconds
     faces = BATCH if mode == "batch" else 1
     request = pb.EmbedRequest(faces=[face()] * faces).SerializeToString()
-    embed = channel.unary_unary(f"{SERVICE}/Embed")
-    for _ in range(WARM_UP_CALLS):
-        embed(request, timeout=TIMEOUT_S)
+    methods = [channel.unary_unary(f"{SERVICE}/Embed") for channel in channels]
+    for embed in methods:
+        for _ in range(WARM_UP_CALLS // len(methods) + 1):
+            embed(request, timeout=TIMEOUT_S)
     begin = time.perf_counter() + RAMP_S
     end = begin + seconds
-    call = stream_caller(channel, end) if mode == "stream" else unary_caller(embed, request, end)
+    calls = (
+        [stream_caller(channel, end) for channel in channels]
+        if mode == "stream"
+        else [unary_caller(embed, request, end) for embed in methods]
+    )
     answers: list[Answer] = []
+
+    def work(call: Callable[[], list[Answer]]) -> None:
+        answers.extend(call())
+
     threads = [
-        threading.Thread(target=lambda: answers.extend(call())) for _ in range(options.callers)
+        threading.Thread(target=work, args=[calls[number % len(calls)]])
+        for number in range(options.callers)
     ]
     cpu, server_cpu = time.process_time(), cpu_s(options.pid)
     for thread in threads:

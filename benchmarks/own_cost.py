@@ -75,8 +75,9 @@ def main() -> None:
     loads = dict.fromkeys((target.mode, target.callers) for target in TARGETS)
     ours: dict[tuple[str, int], list[Measured]] = {load: [] for load in loads}
     nothing: dict[tuple[str, int], list[Measured]] = {load: [] for load in loads}
+    flags = ("--model", MODEL, "--store", options.store, "--address", "127.0.0.1:0")
     with (
-        serving_by(FOLDER / "constant.py", "--store", options.store, "--model", MODEL) as own,
+        serving_by(FOLDER / "with_engine.py", "constant", "serve", *flags) as own,
         serving_by(FOLDER / "nothing.py") as grpc_alone,
     ):
         for _ in range(QUICK_ROUNDS if options.quick else ROUNDS):

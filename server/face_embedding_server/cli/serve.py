@@ -28,6 +28,10 @@ def _serve(options: argparse.Namespace) -> int:
     flags = {name: value for name, value in vars(options).items() if name != "run"}
     chosen = settings.load(flags)
     logs.configure(chosen.log_format, chosen.log_level)
+    if chosen.processes != 1:
+        from face_embedding_server.processes import sizing
+
+        chosen = sizing.plan(chosen)
     if chosen.processes == 1:
         _serve_here(chosen, events)
     else:
@@ -36,12 +40,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _serve_by_processes(chosen: Settings, events: signals.Signals) -> None:
-    from face_embedding_server.processes import sizing
     from face_embedding_server.processes.fleet import Fleet
 
-    planned = sizing.plan(chosen)
-    by = f" by {planned.processes} processes"
-    Fleet(planned, events).run(lambda port, info: _announce(chosen, port, info, by))
+    by = f" by {chosen.processes} processes"
+    Fleet(chosen, events).run(lambda port, info: _announce(chosen, port, info, by))
 
 
 def _serve_here(chosen: Settings, events: signals.Signals) -> None:

@@ -85,6 +85,17 @@ def test_spread(two: Running) -> None:
     wait_until(lambda: bool(ask(two.address)) and all(answered(two, each) for each in range(COUNT)))
 
 
+def test_auto_of_one(store: Store) -> None:
+    """Where one process is enough, it is the one that was begun."""
+    cpus = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, set(list(cpus)[:1]))
+        with serving(store.root, "--processes", "auto", "--detector", "none") as running:
+            assert processes_of(running.pid) == []
+    finally:
+        os.sched_setaffinity(0, cpus)
+
+
 def test_one_client(two: Running, faces: list[Face]) -> None:
     """The calls of one client come to all processes, if there are many at a time."""
     face = RawFace(faces[0], "BGR")
