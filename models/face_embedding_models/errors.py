@@ -9,7 +9,8 @@
     │   └── FetchError          an address that does not give the file
     ├── CheckpointError         files that are not an MXNet checkpoint, or a damaged one
     ├── ConversionError         a network that cannot be converted
-    │   └── UnsupportedOperatorError
+    │   ├── UnsupportedOperatorError
+    │   └── MeaninglessError    one whose embeddings mean nothing
     ├── QuantizationError       a model that cannot be quantized
     └── DriftError              a precision whose drift cannot be measured
 
@@ -55,6 +56,10 @@ class ConversionError(ModelError):
 
 class UnsupportedOperatorError(ConversionError):
     """The network uses an operator, or an attribute of one, that the converter does not know."""
+
+
+class MeaninglessError(ConversionError):
+    """What the network gives for faces does not tell them apart; the message says which check."""
 
 
 class QuantizationError(ModelError):

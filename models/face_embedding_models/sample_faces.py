@@ -39,6 +39,33 @@ def sample_faces(width: int, height: int) -> list[NamedFace]:
     ]
 
 
+def altered_faces(width: int, height: int) -> tuple[Image, list[NamedFace]]:
+    """Return a drawn face, and the same with a part changed, each called by what was changed.
+
+    A channel, or a ninth of the face, is that of another drawn face; or the face is upside down.
+    """
+    # Of these two, the published MobileFaceNet's embedding changes most with the least part.
+    face, other = _draw(2, width, height), _draw(3, width, height)
+    rows, columns = (
+        [slice(size * third // 3, size * (third + 1) // 3) for third in range(3)]
+        for size in (height, width)
+    )
+    parts: dict[str, tuple[slice | int, ...]] = {
+        f"its {name} channel is another's": (slice(None), slice(None), channel)
+        for channel, name in enumerate(("blue", "green", "red"))
+    } | {
+        f"its {down} {across} is another's": (row, column)
+        for down, row in zip(("upper", "middle", "lower"), rows, strict=True)
+        for across, column in zip(("left", "middle", "right"), columns, strict=True)
+    }
+    changed = [NamedFace("it is upside down", face[::-1].copy())]
+    for name, part in parts.items():
+        pixels = face.copy()
+        pixels[part] = other[part]
+        changed.append(NamedFace(name, pixels))
+    return face, changed
+
+
 def _draw(number: int, width: int, height: int) -> Image:
     skin, background, shirt = (np.array(colour, np.float64) for colour in _PALETTE[number])
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)

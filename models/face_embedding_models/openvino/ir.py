@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from face_embedding_models.errors import StoreError
+from face_embedding_models.errors import MeaninglessError, StoreError
 from face_embedding_models.manifest import Manifest
 from face_embedding_models.openvino import making
-from face_embedding_models.openvino.running import Embeddings
+from face_embedding_models.openvino.running import Embeddings, compile_for, embed_samples
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store, parts, sealed
 from face_embedding_models.store.stored import (
@@ -83,6 +83,19 @@ def put_to_use(
     added = store.add(known, files, provenance, _convert_into)
     store.use(added)
     return added
+
+
+def check(model: StoredModel) -> None:
+    """Refuse a model whose IR, which an earlier program may have made, means nothing.
+
+    Raises:
+        MeaninglessError: if it does; see `meaning`.
+        StoreError: if there is no IR, or it was damaged.
+    """
+    try:
+        embed_samples(compile_for(read(model), PRECISION), model.manifest.input)
+    except MeaninglessError as error:
+        raise MeaninglessError(f"{model.manifest.name} {model.version}: {error}") from error
 
 
 def save(

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from face_embedding_models.errors import QuantizationError
+from face_embedding_models.errors import MeaninglessError, QuantizationError
 from face_embedding_models.openvino import drift, ir
 from face_embedding_models.openvino.drift import Drift
-from face_embedding_models.openvino.running import as_input
+from face_embedding_models.openvino.precision import PRECISIONS
+from face_embedding_models.openvino.running import as_input, compile_for, embed_samples
 from face_embedding_models.store import parts
 from face_embedding_models.store.stored import StoredModel
 
@@ -45,6 +46,7 @@ def quantize(model: StoredModel, faces_bgr: Sequence[NDArray[np.uint8]], thresho
 
     Raises:
         QuantizationError: if there are too few faces, or NNCF is not installed.
+        MeaninglessError: if what is quantized does not tell the sample faces apart any more.
         DriftError: if the threshold is not in [-1, 1].
         StoreError: if there is no f32 IR, or the store cannot be written.
     """
@@ -63,6 +65,12 @@ def quantize(model: StoredModel, faces_bgr: Sequence[NDArray[np.uint8]], thresho
         subset_size=2 * len(inputs),
         ignored_scope=nncf.IgnoredScope(types=_KEPT_AT_F32, validate=False),
     )
+    try:
+        embed_samples(compile_for(network, PRECISIONS[PRECISION].hint), model.manifest.input)
+    except MeaninglessError as error:
+        raise MeaninglessError(
+            f"{model.manifest.name} at {PRECISION}: {error}; were the faces aligned ones?"
+        ) from error
     with parts.changing(model.folder) as pending:
         ir.save(network, model, PRECISION, {"nncf": nncf.__version__}, pending)
     return drift.measure(model, PRECISION, faces_bgr, threshold)

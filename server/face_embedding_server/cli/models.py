@@ -190,7 +190,9 @@ def _use(options: argparse.Namespace) -> int:
     store = _store_to_write(options)
     if options.name not in manifest.detector_names():
         stored = store.get_version(options.name, options.version)
-        if not stored.ir_folder(ir.PRECISION).exists():
+        if stored.ir_folder(ir.PRECISION).exists():
+            ir.check(stored)
+        else:
             ir.convert(stored)
     store.use_version(options.name, options.version)
     _print({"name": options.name, "version": options.version}, options)

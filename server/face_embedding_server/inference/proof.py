@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from face_embedding_models import meaning
+from face_embedding_models.errors import MeaninglessError
 from face_embedding_models.manifest import Parity
 from face_embedding_models.openvino import drift, ir
 from face_embedding_models.openvino.drift import Drift
@@ -24,7 +26,7 @@ def prove(stored: StoredModel, backend: Backend) -> Drift | None:
         the sample faces; None for f32 itself.
 
     Raises:
-        BackendError: if it gives something else than it has to.
+        BackendError: if it gives something else than it has to, or what means nothing.
         StoreError: if the golden embeddings, or the drift that was kept, are damaged.
     """
     name, size = stored.manifest.name, stored.manifest.input
@@ -50,6 +52,15 @@ def prove(stored: StoredModel, backend: Backend) -> Drift | None:
             f"{comparison.min_cosine:.6f}, at least {tolerances.min_cosine} is expected; convert "
             f"it again, and check it with 'face-embedding-server parity'"
         )
+    try:
+        # An earlier version of this program may have put it to use.
+        meaning.check(names, golden)
+        meaning.check_sight(backend.embed, size.width, size.height)
+    except MeaninglessError as error:
+        raise BackendError(
+            f"{name} {stored.version} from {stored.source} is not served: {error}; import other "
+            f"weights, or go back to another version with 'face-embedding-server models use'"
+        ) from error
     if precision == REFERENCE:
         return None
     return drift.read(stored, precision) or drift.drift_of(
