@@ -10,7 +10,12 @@ import grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_client import _answers, _lines
-from face_embedding_client._channel import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Connection
+from face_embedding_client._channel import (
+    DEFAULT_OUTAGE_S,
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT_S,
+    Connection,
+)
 from face_embedding_client._errors import FaceEmbeddingError, ServerUnavailableError
 from face_embedding_client._lines import DEFAULT_CONNECTIONS, Line, Lines
 from face_embedding_client._operations import Call, Operation, Operations, Outcome, Wait
@@ -48,8 +53,9 @@ class AsyncFaceEmbeddingClient:
         round_robin: bool = False,
         retries: int = DEFAULT_RETRIES,
         connections: int = DEFAULT_CONNECTIONS,
+        outage_s: float = DEFAULT_OUTAGE_S,
     ) -> None:
-        self._rule = Rule(timeout_s, retries)
+        self._rule = Rule(timeout_s, retries, outage_s)
         self._connection = Connection(
             address, tls, token, allow_plaintext_token, round_robin, repeating=retries > 0
         )
@@ -127,13 +133,15 @@ class AsyncFaceEmbeddingClient:
         for item, lost in suspects:
             yield item.id, await self._run(self._operations.embed_item(item, lost))
 
-    async def embed_faces(self, image: bytes | RawFace, *, raw: bool = False) -> list[Embedding]:
+    async def embed_faces(
+        self, image: bytes | RawFace, *, raw: bool = False, outlast: bool = False
+    ) -> list[Embedding]:
         """See `FaceEmbeddingClient.embed_faces`."""
-        return await self._run(self._operations.embed_faces(image, raw))
+        return await self._run(self._operations.embed_faces(image, raw, outlast))
 
-    async def detect(self, image: bytes | RawFace) -> Detections:
+    async def detect(self, image: bytes | RawFace, *, outlast: bool = False) -> Detections:
         """See `FaceEmbeddingClient.detect`."""
-        return await self._run(self._operations.detect(image))
+        return await self._run(self._operations.detect(image, outlast))
 
     async def compare(
         self,

@@ -17,6 +17,8 @@ from face_embedding_client._types import Tls
 
 DEFAULT_TIMEOUT_S = 30.0
 DEFAULT_RETRIES = 3
+# A server that is started anew compiles its models, and may measure their precisions.
+DEFAULT_OUTAGE_S = 60.0
 # A server that says nothing for so long while a call waits is pinged, and given up if it does not
 # answer: it, or what is between, may have gone without a word.
 _KEEPALIVE_S = 30

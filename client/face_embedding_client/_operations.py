@@ -74,13 +74,20 @@ class Operations:
 
     def embed(self, face: Face, raw: bool) -> Operation[Embedding]:
         """Embed one face."""
-        outcomes = yield from self.embed_many([face], raw)
+        outcomes = yield from self.embed_many([face], raw, outlast=False)
         if isinstance(outcomes[0], FaceEmbeddingError):
             raise outcomes[0]
         return outcomes[0]
 
-    def embed_many(self, faces: Iterable[Face], raw: bool) -> Operation[list[Outcome]]:
-        """Embed faces in as few calls as the limits allow."""
+    def embed_many(
+        self, faces: Iterable[Face], raw: bool, *, outlast: bool = True
+    ) -> Operation[list[Outcome]]:
+        """Embed faces in as few calls as the limits allow.
+
+        Raises:
+            FaceEmbeddingError: if a call fails before any face is embedded; later that error stands
+                for all faces that have no answer.
+        """
         info = yield from self.known_info()
         messages = list(enumerate(map(_messages.face_message, faces)))
         outcomes: dict[int, Outcome] = {}
@@ -88,18 +95,33 @@ class Operations:
             if error := _messages.too_large(message, info):
                 outcomes[index] = error
         fitting = [item for item in messages if item[0] not in outcomes]
-        for batch in _messages.batches(fitting, info):
-            outcomes.update((yield from self._embed_batch(batch, self.options(raw))))
+        try:
+            for batch in _messages.batches(fitting, info):
+                yield from self._embed_batch(batch, self.options(raw), outlast, outcomes)
+        except FaceEmbeddingError as error:
+            if not any(isinstance(outcome, Embedding) for outcome in outcomes.values()):
+                raise
+            return [outcomes.get(index, error) for index, _ in messages]
         return [outcomes[index] for index, _ in messages]
 
     def _embed_batch(
-        self, batch: list[tuple[int, pb.Face]], options: Options
-    ) -> Operation[dict[int, Outcome]]:
-        """Embed the numbered faces of one request; if its connection is lost, one by one."""
+        self,
+        batch: list[tuple[int, pb.Face]],
+        options: Options,
+        outlast: bool,
+        done: dict[int, Outcome],
+    ) -> Operation[None]:
+        """Embed the numbered faces of one request; if its connection is lost, one by one.
+
+        What became of each is put into `done` at once.
+        """
         if len(batch) == 1:
             ((index, face),) = batch
-            return {index: (yield from self._embed_one(index, face, options))}
-        attempts = Attempts(self._rule, "Embed", alone=False)
+            name = f"faces[{index}]"
+            attempts = Attempts(self._rule, name, name, outlast=outlast)
+            done[index] = yield from self._embed_one(index, face, options, attempts)
+            return
+        attempts = Attempts(self._rule, "Embed", alone=False, outlast=outlast)
         outcomes: list[Outcome]
         try:
             request = _messages.embed_request([face for _, face in batch], options)
@@ -111,28 +133,26 @@ class Operations:
                 _answers.embedding_or_error(result, response.model_version)
                 for result in response.results
             ]
-        done: dict[int, Outcome] = {}
+        for (index, _), outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Embedding):
+                done[index] = outcome
+            elif not isinstance(outcome, ServerUnavailableError):
+                done[index] = _errors.at_face(outcome, index)
         for (index, face), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, ServerUnavailableError):
                 done[index] = yield from self._embed_one(
                     index, face, options, attempts.of_part(f"faces[{index}]"), outcome
                 )
-            elif isinstance(outcome, FaceEmbeddingError):
-                done[index] = _errors.at_face(outcome, index)
-            else:
-                done[index] = outcome
-        return done
 
     def _embed_one(
         self,
         index: int,
         face: pb.Face,
         options: Options,
-        attempts: Attempts | None = None,
+        attempts: Attempts,
         after: FaceEmbeddingError | None = None,
     ) -> Operation[Outcome]:
         """Embed a face by a request of its own, perhaps after it failed with others."""
-        attempts = attempts or Attempts(self._rule, f"faces[{index}]", f"faces[{index}]")
         request = _messages.embed_request([face], options)
         try:
             response = yield from self._repeat("Embed", request, attempts, after)
@@ -155,7 +175,7 @@ class Operations:
         request = pb.EmbedRequest(
             model=item.model, faces=[item.face], normalization=item.normalization
         )
-        attempts = Attempts(self._rule, f"item {item.id!r}", "face")
+        attempts = Attempts(self._rule, f"item {item.id!r}", "face", outlast=True)
         try:
             response = yield from self._repeat("Embed", request, attempts, after)
         except FaceEmbeddingError as error:
@@ -165,9 +185,10 @@ class Operations:
             return _errors.of_item(error)
         return _answers.embedding_or_error(response.results[0], response.model_version)
 
-    def call(self, method: str, request: Any) -> Operation[Any]:
+    def call(self, method: str, request: Any, *, outlast: bool = False) -> Operation[Any]:
         """Make a call, as often as the rule says."""
-        return (yield from self._repeat(method, request, Attempts(self._rule, method)))
+        attempts = Attempts(self._rule, method, outlast=outlast)
+        return (yield from self._repeat(method, request, attempts))
 
     def _repeat(
         self,
@@ -188,7 +209,9 @@ class Operations:
                 self._rule.budget.earn()
                 return response
 
-    def embed_faces(self, image: bytes | RawFace, raw: bool) -> Operation[list[Embedding]]:
+    def embed_faces(
+        self, image: bytes | RawFace, raw: bool, outlast: bool
+    ) -> Operation[list[Embedding]]:
         """Embed all faces of one image."""
         info = yield from self.known_info()
         message = _messages.all_faces_message(image)
@@ -196,18 +219,18 @@ class Operations:
             raise error
         request = _messages.embed_request([message], self.options(raw))
         try:
-            response = yield from self.call("Embed", request)
+            response = yield from self.call("Embed", request, outlast=outlast)
         except FaceEmbeddingError as error:
             raise _errors.of_only_face(error) from error
         return _answers.embeddings(response.results[0], response.model_version)
 
-    def detect(self, image: bytes | RawFace) -> Operation[Detections]:
+    def detect(self, image: bytes | RawFace, outlast: bool) -> Operation[Detections]:
         """Find the faces of one image."""
         info = yield from self.known_info()
         request = _messages.detect_request(image)
         if error := _messages.too_large(request, info):
             raise error
-        response = yield from self.call("Detect", request)
+        response = yield from self.call("Detect", request, outlast=outlast)
         return _answers.detections(response)
 
     def known_info(self) -> Operation[ModelInfo]:

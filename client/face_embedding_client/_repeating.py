@@ -3,11 +3,12 @@
 | What became of it | Sent again |
 |---|---|
 | the server refused it with a reason, or it never left | after a wait, as often as `retries` says |
+| and it is one of many | after such waits, for `outage_s` |
 | the server is overloaded | after the wait that it asks for, as long as a budget lasts |
 | the connection was lost meanwhile | once, alone; lost again, it is suspect and never sent again |
 
-All of it within the deadline. gRPC's own repeating would carry a request that ends its server from
-one server to the next.
+All of it within the deadline, which begins anew for one of many while the server is away. gRPC's
+own repeating would carry a request that ends its server from one server to the next.
 """
 
 import random
@@ -59,19 +60,23 @@ class Rule:
     Args:
         timeout_s: the deadline in seconds of a request with its repetitions.
         retries: how often a request that a server did not take is sent again; 0 repeats nothing.
+        outage_s: for how many seconds one of many requests is sent again to a server that is away.
         budget: for repetitions to overloaded servers.
 
     Raises:
-        ValueError: if the retries are not 0 to 4.
+        ValueError: if the retries are not 0 to 4, or the outage is negative.
     """
 
     timeout_s: float
     retries: int
+    outage_s: float = 0.0
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
         if not 0 <= self.retries <= MAX_RETRIES:
             raise ValueError(f"retries are 0 to {MAX_RETRIES}, not {self.retries}")
+        if not self.outage_s >= 0:
+            raise ValueError(f"outage_s is a number of seconds from 0, not {self.outage_s}")
 
 
 class Attempts:
@@ -82,10 +87,22 @@ class Attempts:
         what: the request in words, for an error.
         field: the path of its only part, for an error.
         alone: it has no parts that could be sent one by one if the connection is lost.
+        outlast: it is one of many, whose answers would be lost with it: a server that is away is
+            waited for.
     """
 
-    def __init__(self, rule: Rule, what: str, field: str = "", *, alone: bool = True) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        what: str,
+        field: str = "",
+        *,
+        alone: bool = True,
+        outlast: bool = False,
+    ) -> None:
         self._rule = rule
+        self._outage_s = rule.outage_s if outlast else 0.0
+        self._away_since: float | None = None
         self._what = what
         self._field = field
         self._alone = alone
@@ -98,6 +115,7 @@ class Attempts:
         """Return those of a part of the request, sent by itself within the same deadline."""
         part = Attempts(self._rule, field, field)
         part._deadline = self._deadline
+        part._outage_s = self._outage_s
         return part
 
     @property
@@ -117,17 +135,25 @@ class Attempts:
             return self._after_loss(error)
         backoff_s = min(_FIRST_WAIT_S * 2.0**self._waits, _LONGEST_WAIT_S)
         wait_s = (error.retry_after_s or backoff_s) * random.uniform(1, 1 + _JITTER)
-        if wait_s >= self.remaining_s:
+        overloaded = isinstance(error, OverloadedError)
+        if not overloaded and self._outlasts(wait_s):
+            self._deadline = time.monotonic() + wait_s + self._rule.timeout_s
+        elif wait_s >= self.remaining_s:
             raise error
-        if isinstance(error, OverloadedError):
+        elif overloaded:
             if not self._rule.budget.take():
                 raise error
-        elif self._untaken == self._rule.retries:
+        elif self._untaken >= self._rule.retries:
             raise error
-        else:
-            self._untaken += 1
+        self._untaken += not overloaded
         self._waits += 1
         return wait_s
+
+    def _outlasts(self, wait_s: float) -> bool:
+        """Return whether a server that is away may be waited for so long."""
+        now = time.monotonic()
+        self._away_since = self._away_since or now
+        return now + wait_s < self._away_since + self._outage_s
 
     def _after_loss(self, error: ConnectionLostError) -> float:
         if self._lost:
@@ -135,5 +161,6 @@ class Attempts:
         if not self._alone or self.remaining_s <= 0:
             raise error
         self._lost = True
+        self._away_since = None
         # For a moment gRPC may take a connection that was lost for one that is there.
         return max(0.0, error.lost_at + _FIRST_WAIT_S - time.monotonic())

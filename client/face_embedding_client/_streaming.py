@@ -174,7 +174,7 @@ class Items:
         if isinstance(error, ConnectionLostError) or error.reason == _CALLER_SILENT:
             # The server had nothing to do, or its caller took no answer: it was no item's fault.
             error = self._unavailable(ServerUnavailableError, error.message)
-        self._attempts = self._attempts or Attempts(self._rule, "EmbedStream")
+        self._attempts = self._attempts or Attempts(self._rule, "EmbedStream", outlast=True)
         wait_s = self._attempts.wait_s(error)
         self._unsent.extendleft(reversed(self._sent.values()))
         self._sent.clear()

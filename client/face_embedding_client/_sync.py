@@ -11,7 +11,12 @@ import grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_client import _answers, _lines
-from face_embedding_client._channel import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Connection
+from face_embedding_client._channel import (
+    DEFAULT_OUTAGE_S,
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT_S,
+    Connection,
+)
 from face_embedding_client._errors import FaceEmbeddingError, ServerUnavailableError
 from face_embedding_client._lines import DEFAULT_CONNECTIONS, Line, Lines
 from face_embedding_client._operations import Call, Operation, Operations, Outcome, Wait
@@ -51,12 +56,14 @@ class FaceEmbeddingClient:
         connections: the most connections that are opened to a server; more than one only while
             more than four calls are under way on each, of which a stream fills one alone. A server
             with several processes needs them to have them all called.
+        outage_s: for how many seconds in a row a stream and `embed_many` wait for a server that is
+            away, as it is while it is started anew; other calls do if they are told to outlast it.
 
     Every method raises a `FaceEmbeddingError` if the call fails.
 
     Raises:
-        ValueError: if there is a token without TLS that is not allowed, or it, `retries` or
-            `connections` is not of its form.
+        ValueError: if there is a token without TLS that is not allowed, or it, `retries`,
+            `connections` or `outage_s` is not of its form.
     """
 
     def __init__(
@@ -71,8 +78,9 @@ class FaceEmbeddingClient:
         round_robin: bool = False,
         retries: int = DEFAULT_RETRIES,
         connections: int = DEFAULT_CONNECTIONS,
+        outage_s: float = DEFAULT_OUTAGE_S,
     ) -> None:
-        self._rule = Rule(timeout_s, retries)
+        self._rule = Rule(timeout_s, retries, outage_s)
         self._connection = Connection(
             address, tls, token, allow_plaintext_token, round_robin, repeating=retries > 0
         )
@@ -99,7 +107,8 @@ class FaceEmbeddingClient:
         """Embed faces in as few calls as the server's limits allow.
 
         Returns:
-            For each face, in order, its embedding, or the error that there is instead.
+            For each face, in order, its embedding, or the error that there is instead. That is the
+            error of a call too, if it failed when some faces were embedded already.
         """
         return self._run(self._operations.embed_many(faces, raw))
 
@@ -167,7 +176,9 @@ class FaceEmbeddingClient:
         for item, lost in suspects:
             yield item.id, self._run(self._operations.embed_item(item, lost))
 
-    def embed_faces(self, image: bytes | RawFace, *, raw: bool = False) -> list[Embedding]:
+    def embed_faces(
+        self, image: bytes | RawFace, *, raw: bool = False, outlast: bool = False
+    ) -> list[Embedding]:
         """Embed all faces of one image, those with larger boxes first.
 
         They are at most `ModelInfo.max_faces_per_request`; an image without any is refused.
@@ -175,16 +186,18 @@ class FaceEmbeddingClient:
         Args:
             image: the bytes of a JPEG, PNG or WebP file, or pixels.
             raw: keep the values as the network gave them instead of dividing by their norm.
+            outlast: wait for a server that is away, up to `outage_s`.
         """
-        return self._run(self._operations.embed_faces(image, raw))
+        return self._run(self._operations.embed_faces(image, raw, outlast))
 
-    def detect(self, image: bytes | RawFace) -> Detections:
+    def detect(self, image: bytes | RawFace, *, outlast: bool = False) -> Detections:
         """Find the faces of one image, without embedding them. None is no error.
 
         Args:
             image: the bytes of a JPEG, PNG or WebP file, or pixels.
+            outlast: wait for a server that is away, up to `outage_s`.
         """
-        return self._run(self._operations.detect(image))
+        return self._run(self._operations.detect(image, outlast))
 
     def compare(
         self,

@@ -1,6 +1,6 @@
 """A program: a server that dies of every face that is `POISON`, as by kill -9.
 
-It writes its port and then, a line each, the faces that it was asked for.
+It takes a port, or chooses one. It writes it and then, a line each, the faces that it was asked for.
 """
 
 import os
@@ -49,9 +49,10 @@ def _embed(face: pb.Face) -> pb.EmbedResult:
 
 def main() -> None:
     """Serve until killed."""
+    port = sys.argv[1] if len(sys.argv) > 1 else "0"
     server = grpc.server(futures.ThreadPoolExecutor(4))
     pb_grpc.add_FaceEmbeddingServiceServicer_to_server(Mortal(), server)
-    sys.stdout.write(f"{server.add_insecure_port('127.0.0.1:0')}\n")
+    sys.stdout.write(f"{server.add_insecure_port(f'127.0.0.1:{port}')}\n")
     sys.stdout.flush()
     server.start()
     server.wait_for_termination()

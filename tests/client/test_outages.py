@@ -1,0 +1,134 @@
+"""Of many faces none is lost while the only server is away: killed, and started anew."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mortal
+import pytest
+from twins import Client
+
+from face_embedding_client import Embedding, ServerUnavailableError, SuspectRequestError
+from support import wait_until
+
+# Longer than the retries of a client, which are over after 0.35 s.
+AWAY_S = 1.0
+
+
+class Mortal:
+    """One server of `mortal`, at the same address whenever it is started."""
+
+    def __init__(self, folder: Path) -> None:
+        self._asked = folder / "asked"
+        self._asked.touch()
+        self._port = "0"
+        self._over = threading.Event()
+        self._nurse = threading.Thread(target=self._raise)
+        self._start()
+        self._port = self._asked.read_text().split()[0]
+        self.address = f"127.0.0.1:{self._port}"
+
+    def _start(self) -> None:
+        with self._asked.open("ab") as file:
+            command = [sys.executable, mortal.__file__, self._port]
+            self._process = subprocess.Popen(command, stdout=file)
+        wait_until(lambda: self._asked.stat().st_size > 0)
+
+    def _raise(self) -> None:
+        while True:
+            self._process.wait()
+            if self._over.wait(AWAY_S):
+                return
+            self._start()
+
+    def supervise(self) -> None:
+        """Have it started anew a while after each of its deaths."""
+        self._nurse.start()
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """End it for good."""
+        self._over.set()
+        self._process.kill()
+        if self._nurse.ident:
+            self._nurse.join()
+        self._process.kill()
+        self._process.wait()
+
+    def asked_for(self, face: bytes) -> int:
+        """How often it was asked for a face."""
+        return self._asked.read_text().split().count(face.decode())
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Mortal]:
+    running = Mortal(tmp_path)
+    yield running
+    running.end()
+
+
+def items(act: Callable[[], None]) -> Iterator[tuple[str, bytes]]:
+    """Yield forty faces; in the middle of them, do something."""
+    for number in range(40):
+        if number == 20:
+            act()
+        yield str(number), b"x" * (number + 1)
+
+
+@pytest.mark.slow
+def test_stream(kind: type[Client], server: Mortal) -> None:
+    """A stream goes on when its server is back, and each item is answered once."""
+    server.supervise()
+    answers = list(kind(server.address).embed_stream(items(server.kill)))
+    assert sorted((int(name), getattr(outcome, "norm", outcome)) for name, outcome in answers) == [
+        (number, number + 1) for number in range(40)
+    ]
+
+
+@pytest.mark.slow
+def test_poison(kind: type[Client], server: Mortal) -> None:
+    """What ends the server is sent to it twice and no third time, though it comes back."""
+    server.supervise()
+    faces = [("poison", mortal.POISON), ("good", b"xx")]
+    answers = dict(kind(server.address).embed_stream(faces))
+    assert isinstance(answers["poison"], SuspectRequestError)
+    assert (getattr(answers["good"], "norm", None), server.asked_for(mortal.POISON)) == (2, 2)
+
+
+@pytest.mark.slow
+def test_bounded(kind: type[Client], server: Mortal) -> None:
+    """A server that does not come back is given up after `outage_s`."""
+    client: Any = kind(server.address, outage_s=0.6)
+    with pytest.raises(ServerUnavailableError):
+        list(client.embed_stream(items(server.kill)))
+
+
+@pytest.mark.slow
+def test_many(kind: type[Client], server: Mortal) -> None:
+    """Many faces of several calls are embedded when the server is back."""
+    server.supervise()
+    faces = [b"a", b"bb", b"ccc", b"dddd", b"eeeee", mortal.POISON, b"ggggggg"]
+    outcomes = kind(server.address).embed_many(faces)
+    norms = [outcome.norm for outcome in outcomes if isinstance(outcome, Embedding)]
+    assert norms == [1, 2, 3, 4, 5, 7]
+
+
+@pytest.mark.slow
+def test_many_without_server(kind: type[Client], server: Mortal) -> None:
+    """If it does not come back, those that are embedded come with the error of the others."""
+    faces = [b"a", b"bb", b"ccc", b"dddd", b"eeeee", mortal.POISON, b"ggggggg"]
+    outcomes = kind(server.address, outage_s=0).embed_many(faces)
+    assert [getattr(outcome, "norm", None) for outcome in outcomes[:4]] == [1, 2, 3, 4]
+    assert isinstance(outcomes[6], ServerUnavailableError)
+
+
+def test_negative_outage(kind: type[Client]) -> None:
+    """A time below zero is refused."""
+    with pytest.raises(ValueError, match="outage_s"):
+        kind("127.0.0.1:1", outage_s=-1).is_serving()
