@@ -28,7 +28,11 @@ _FACE_OVERHEAD_BYTES = 64
 _ANSWER_OVERHEAD_BYTES = 512
 _VALUE_BYTES = 4
 _CHANNEL_ORDERS = {"RGB": pb.CHANNEL_ORDER_RGB, "BGR": pb.CHANNEL_ORDER_BGR}
-_SELECTIONS = {"only": pb.FACE_SELECTION_ONLY, "largest": pb.FACE_SELECTION_LARGEST}
+_SELECTIONS = {
+    "only": pb.FACE_SELECTION_ONLY,
+    "central": pb.FACE_SELECTION_CENTRAL,
+    "largest": pb.FACE_SELECTION_LARGEST,
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ def face_message(face: Face) -> pb.Face:
     if face.landmarks is not None:
         return pb.Face(**_image(face.image), landmarks=_landmarks_message(face.landmarks))
     if face.select not in _SELECTIONS:
-        raise ValueError(f"select is 'only' or 'largest', not {face.select!r}")
+        known = "', '".join(_SELECTIONS)
+        raise ValueError(f"select is one of '{known}', not {face.select!r}")
     detect = pb.DetectFace(selection=_SELECTIONS[face.select])
     return pb.Face(**_image(face.image), detect=detect)
 

@@ -81,14 +81,14 @@ class Photograph:
     Args:
         image: the bytes of a JPEG, PNG or WebP file, or pixels.
         landmarks: where the face is; without them the server finds it.
-        select: what to do with several faces: refuse the image (`only`), or take the one with the
-            largest box (`largest`). It has no effect with landmarks. For all faces of an image
-            there is the client's `embed_faces`.
+        select: what to do with several faces: refuse the image (`only`), or take the one that is
+            large and in the middle (`central`) or the one with the largest box (`largest`). It has
+            no effect with landmarks. For all faces of an image there is the client's `embed_faces`.
     """
 
     image: bytes | RawFace
     landmarks: Landmarks | None = None
-    select: Literal["only", "largest"] = "only"
+    select: Literal["only", "central", "largest"] = "only"
 
 
 # An aligned face, which is the bytes of a JPEG, PNG or WebP file or pixels; or a photograph.

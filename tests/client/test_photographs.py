@@ -168,6 +168,17 @@ def test_largest_face(any_client: Client, couple: bytes) -> None:
     assert detection == any_client.detect(couple).faces[0]
 
 
+def test_central_face(any_client: Client, couple: bytes) -> None:
+    """The most central face can be asked for, which here is the smaller one."""
+    image = cv2.imdecode(np.frombuffer(couple, np.uint8), cv2.IMREAD_COLOR)
+    box = any_client.detect(couple).faces[1].box
+    left = image.shape[1] - round(2 * box.left + box.width)
+    border = (0, 0, max(left, 0), max(-left, 0))
+    wide = encode(cv2.copyMakeBorder(image, *border, cv2.BORDER_CONSTANT), ".jpg")
+    detection = any_client.embed(Photograph(wide, select="central")).detection
+    assert detection == any_client.detect(wide).faces[1]
+
+
 def test_aligned_face_is_not_detected(any_client: Client, faces: list[Pixels]) -> None:
     """An aligned face is taken as it is."""
     assert any_client.embed(encode(faces[0])).detection is None
@@ -371,7 +382,11 @@ def test_fault_of_the_server(scripted_client: Client) -> None:
     [
         (Photograph("a.png"), TypeError, "an image is bytes or a RawFace, not str"),  # type: ignore[arg-type]
         (Photograph(b"a", [1]), TypeError, "landmarks are Landmarks, not list"),  # type: ignore[arg-type]
-        (Photograph(b"a", select="all"), ValueError, "'only' or 'largest', not 'all'"),  # type: ignore[arg-type]
+        (
+            Photograph(b"a", select="all"),
+            ValueError,
+            "one of 'only', 'central', 'largest', not 'all'",
+        ),  # type: ignore[arg-type]
     ],
     ids=["path", "landmarks", "all"],
 )

@@ -93,10 +93,12 @@ def test_warning_of_two_words(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("select", "status"), [(None, 1), ("only", 1), ("largest", 0), ("all", 0)], ids=str
+    ("select", "status"),
+    [(None, 1), ("only", 1), ("central", 0), ("largest", 0), ("all", 0)],
+    ids=str,
 )
 def test_select(select: str | None, status: int, run: Any, files: dict[str, str]) -> None:
-    """Several faces are refused unless the largest or all are wanted."""
+    """Several faces are refused unless one of them or all are wanted."""
     flags = () if select is None else ("--select", select)
     code, out, _ = run("embed", files["two"], "--detect", *flags, "--json")
     assert code == status

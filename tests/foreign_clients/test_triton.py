@@ -128,7 +128,7 @@ def test_model_ready(answers: dict[str, Any]) -> None:
         ("unreadable", "INVALID_ARGUMENT", "JPEG, PNG or WebP"),
         ("no face", "INVALID_ARGUMENT", "no face was found"),
         ("channel order", "INVALID_ARGUMENT", "BGR, RGB"),
-        ("preparation", "INVALID_ARGUMENT", "aligned, detect, largest"),
+        ("preparation", "INVALID_ARGUMENT", "aligned, detect, central, largest"),
         ("parameter", "INVALID_ARGUMENT", "channel_order"),
         ("output name", "INVALID_ARGUMENT", "pre_fc1, embedding"),
         ("model", "NOT_FOUND", MOBILE),

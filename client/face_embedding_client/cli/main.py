@@ -57,12 +57,12 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("embed", embed, "embed faces in JPEG, PNG or WebP files")
     command.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    _add_detection(command, "only", "largest", "all")
+    _add_detection(command, "only", "central", "largest", "all")
     command.add_argument("--output", type=Path, help="write names and embeddings to this .npz file")
     command = add("compare", _compare, "compare two faces (exit status 1: no match, or undecided)")
     command.add_argument("first", type=Path, metavar="A")
     command.add_argument("second", type=Path, metavar="B")
-    _add_detection(command, "only", "largest")
+    _add_detection(command, "only", "central", "largest")
     criterion = command.add_mutually_exclusive_group()
     criterion.add_argument(
         "--threshold", type=float, help="cosine similarity from which they match"
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--draw", type=Path, help="draw the faces of one photograph to this .png")
     command = add("matrix", matrix, "compare all pairs of faces")
     command.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    _add_detection(command, "only", "largest")
+    _add_detection(command, "only", "central", "largest")
     command.add_argument("--output", type=Path, help="draw a heat map to this .png file")
     command = add(
         "conformance", conformance, "check that a server keeps the contract (exit status 1 if not)"
@@ -95,7 +95,8 @@ def _add_detection(command: argparse.ArgumentParser, *selections: str) -> None:
     command.add_argument(
         "--select",
         choices=selections,
-        help="which faces of a photograph; 'only' refuses several (default with --detect: only)",
+        help="which faces of a photograph: 'only' refuses several, 'central' takes a large one "
+        "in the middle (default with --detect: only)",
     )
 
 

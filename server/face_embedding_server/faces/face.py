@@ -37,6 +37,7 @@ class Selection(Enum):
 
     ONLY = auto()
     LARGEST = auto()
+    CENTRAL = auto()
     ALL = auto()
 
 

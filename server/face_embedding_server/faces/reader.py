@@ -11,7 +11,7 @@ import numpy as np
 from face_embedding_models.manifest import Input
 from face_embedding_server import context
 from face_embedding_server.errors import Reason, Refusal
-from face_embedding_server.faces import alignment, detectors
+from face_embedding_server.faces import alignment, detectors, selecting
 from face_embedding_server.faces.detectors import Detection, Detector
 from face_embedding_server.faces.face import (
     Aligned,
@@ -116,20 +116,8 @@ class FaceReader:
         detector = self.require_detector()
         photograph = self._decode(picture)
         found = _detect(detector, photograph)
-        if not found:
-            raise Refusal(
-                Reason.NO_FACE_FOUND,
-                "no face was found in the photograph; is there one, upright and large enough?",
-                "detect",
-            )
-        if selection is Selection.ONLY and len(found) > 1:
-            raise Refusal(
-                Reason.SEVERAL_FACES,
-                f"{len(found)} faces were found where one was asked for: crop the photograph, or "
-                f"ask for the largest face or for all",
-                "detect",
-            )
-        wanted = found[: self.max_faces] if selection is Selection.ALL else found[:1]
+        size = ImageSize(photograph.shape[1], photograph.shape[0])
+        wanted = selecting.choose(found, selection, size, self.max_faces)
         return [self._align(photograph, each.landmarks, each) for each in wanted]
 
     def require_detector(self) -> Detector:

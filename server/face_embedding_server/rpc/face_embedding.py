@@ -240,7 +240,7 @@ def _side_of(model: ServedModel, side: pb.CompareSide, field: str) -> _GivenSide
         if face.asks_for_all:
             raise Refusal(
                 Reason.FACE_SELECTION,
-                "a comparison is of two faces: ask for the only one or the largest",
+                "a comparison is of two faces: ask for the only, the most central or the largest",
                 "detect.selection",
             )
     except Refusal as refusal:

@@ -148,6 +148,15 @@ def test_largest(found: pb.EmbedResult, stub: pb_grpc.FaceEmbeddingServiceStub) 
     assert cosine(result, found) > 0.98
 
 
+def test_central(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """Of two faces the one in the middle is taken, though the other is larger."""
+    wide = cv2.copyMakeBorder(TWO, 0, 0, 550, 0, cv2.BORDER_CONSTANT)
+    taken = embed(stub, photograph(wide, select=pb.FACE_SELECTION_CENTRAL))[0]
+    larger = embed(stub, photograph(wide, select=pb.FACE_SELECTION_LARGEST))[0]
+    assert taken.detection.box.left < wide.shape[1] / 2 < larger.detection.box.left
+    assert taken.detection.box.width < larger.detection.box.width
+
+
 def test_all(found: pb.EmbedResult, stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
     """All faces are given, the larger one first, each with its place."""
     result = embed(stub, photograph(TWO, select=pb.FACE_SELECTION_ALL))[0]

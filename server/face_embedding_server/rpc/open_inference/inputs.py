@@ -35,6 +35,7 @@ _CHANNEL_ORDERS: tuple[ChannelOrder, ...] = ("BGR", "RGB")
 _PREPARATIONS: dict[str, Preparation] = {
     "aligned": Aligned(),
     "detect": Detect(Selection.ONLY),
+    "central": Detect(Selection.CENTRAL),
     "largest": Detect(Selection.LARGEST),
 }
 # What clients of other servers send along, and what means nothing here.
