@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -256,4 +257,5 @@ def _pixels(planes: NDArray[np.float32], channel_order: str) -> Iterator[NDArray
                 f"{high:g}: were they scaled to 1 before?",
                 f"inputs[0][{index}]",
             )
-        yield (face if channel_order == "BGR" else face[::-1]).transpose(1, 2, 0)
+        # In one piece, as OpenCV and the engine take it: as a view it would be copied row by row.
+        yield cv2.merge(list(face if channel_order == "BGR" else face[::-1]))
