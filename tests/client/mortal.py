@@ -1,6 +1,6 @@
 """A program: a server that dies of every face that is `POISON`, as by kill -9.
 
-It takes a port, or chooses one. It writes it and then, a line each, the faces that it was asked for.
+It takes a port, or chooses one, and writes it; then, a line each, the faces that it was asked for.
 """
 
 import os
