@@ -24,6 +24,7 @@ from face_embedding_client._streaming import Items
 from face_embedding_client._types import (
     Comparison,
     Detections,
+    EmbeddedFaces,
     Embedding,
     Face,
     ModelInfo,
@@ -135,7 +136,7 @@ class AsyncFaceEmbeddingClient:
 
     async def embed_faces(
         self, image: bytes | RawFace, *, raw: bool = False, outlast: bool = False
-    ) -> list[Embedding]:
+    ) -> EmbeddedFaces:
         """See `FaceEmbeddingClient.embed_faces`."""
         return await self._run(self._operations.embed_faces(image, raw, outlast))
 

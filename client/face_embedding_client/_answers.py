@@ -15,6 +15,7 @@ from face_embedding_client._types import (
     Detection,
     Detections,
     Drift,
+    EmbeddedFaces,
     Embedding,
     FaceWarning,
     Landmarks,
@@ -33,7 +34,7 @@ def embedding_or_error(
     """Return what became of a face at a version of the model."""
     outcome = result.WhichOneof("outcome")
     if outcome == "embedding":
-        return _embedding(result, model_version)
+        return _embedding(result, model_version, result.faces_found)
     if outcome == "error":
         return _errors.from_status(result.error)
     return _unknown_outcome()
@@ -44,11 +45,17 @@ def stream_item(response: pb.EmbedStreamResponse) -> tuple[str, Embedding | Face
     return response.id, embedding_or_error(response.result, response.model_version)
 
 
-def embeddings(result: pb.EmbedResult, model_version: str) -> list[Embedding]:
+def embeddings(result: pb.EmbedResult, model_version: str) -> EmbeddedFaces:
     """Return the faces of an image of which all were wanted."""
     if result.WhichOneof("outcome") != "faces":
         raise _unknown_outcome()
-    return [_embedding(face, model_version) for face in result.faces.faces]
+    faces, found = result.faces.faces, result.faces_found
+    return EmbeddedFaces(
+        (_embedding(face, model_version, found) for face in faces),
+        # An earlier server says nothing of it.
+        found or len(faces),
+        result.faces_missing,
+    )
 
 
 def _unknown_outcome() -> FaceEmbeddingError:
@@ -62,7 +69,9 @@ def _unknown_outcome() -> FaceEmbeddingError:
     )
 
 
-def _embedding(face: pb.EmbedResult | pb.EmbeddedFace, model_version: str) -> Embedding:
+def _embedding(
+    face: pb.EmbedResult | pb.EmbeddedFace, model_version: str, faces_found: int
+) -> Embedding:
     message = face.embedding
     return Embedding(
         np.array(message.values, np.float32),
@@ -72,6 +81,7 @@ def _embedding(face: pb.EmbedResult | pb.EmbeddedFace, model_version: str) -> Em
         _warnings(face),
         model_version,
         message.precision,
+        faces_found,
     )
 
 
@@ -126,7 +136,7 @@ def _prepared_face(response: pb.CompareResponse, field: str) -> PreparedFace | N
     if not response.HasField(field):
         return None
     message = getattr(response, field)
-    return PreparedFace(_detection_if_any(message), _warnings(message))
+    return PreparedFace(_detection_if_any(message), _warnings(message), message.faces_found)
 
 
 def model_info(response: pb.GetModelInfoResponse) -> ModelInfo:

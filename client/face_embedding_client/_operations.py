@@ -24,6 +24,7 @@ from face_embedding_client._repeating import Attempts, Rule
 from face_embedding_client._types import (
     Comparison,
     Detections,
+    EmbeddedFaces,
     Embedding,
     Face,
     ModelInfo,
@@ -211,7 +212,7 @@ class Operations:
 
     def embed_faces(
         self, image: bytes | RawFace, raw: bool, outlast: bool
-    ) -> Operation[list[Embedding]]:
+    ) -> Operation[EmbeddedFaces]:
         """Embed all faces of one image."""
         info = yield from self.known_info()
         message = _messages.all_faces_message(image)

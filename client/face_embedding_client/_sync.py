@@ -25,6 +25,7 @@ from face_embedding_client._streaming import Items
 from face_embedding_client._types import (
     Comparison,
     Detections,
+    EmbeddedFaces,
     Embedding,
     Face,
     ModelInfo,
@@ -178,10 +179,11 @@ class FaceEmbeddingClient:
 
     def embed_faces(
         self, image: bytes | RawFace, *, raw: bool = False, outlast: bool = False
-    ) -> list[Embedding]:
+    ) -> EmbeddedFaces:
         """Embed all faces of one image, those with larger boxes first.
 
-        They are at most `ModelInfo.max_faces_per_request`; an image without any is refused.
+        They are at most `ModelInfo.max_faces_per_request`: if there are more, the `missing` of what
+        is returned says how many. An image without any is refused.
 
         Args:
             image: the bytes of a JPEG, PNG or WebP file, or pixels.

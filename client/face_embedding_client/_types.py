@@ -1,5 +1,6 @@
 """What goes into the client and what comes out."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -163,6 +164,8 @@ class Embedding:
         model_version: the version of the model that made it, as `ModelInfo.model_version`.
         precision: the precision that it was made at, as `ModelInfo.precision`; empty from a server
             that does not say so. It has no part in whether two embeddings can be compared.
+        faces_found: how many faces the server found in the photograph, of which this is one; 0 if
+            it did not look for any, or does not say so.
     """
 
     values: NDArray[np.float32]
@@ -172,6 +175,23 @@ class Embedding:
     warnings: tuple[FaceWarning, ...] = ()
     model_version: str = ""
     precision: str = ""
+    faces_found: int = 0
+
+
+class EmbeddedFaces(list[Embedding]):
+    """All faces of an image, those with larger boxes first, but for those that are missing.
+
+    Args:
+        embeddings: the faces.
+        found: how many the server found.
+        missing: how many of those were not embedded, as they are more than
+            `ModelInfo.max_faces_per_request`; an earlier server does not say so.
+    """
+
+    def __init__(self, embeddings: Iterable[Embedding], found: int, missing: int) -> None:
+        super().__init__(embeddings)
+        self.found = found
+        self.missing = missing
 
 
 @dataclass(frozen=True)
@@ -181,10 +201,12 @@ class PreparedFace:
     Args:
         detection: the face, if the server found it in a photograph.
         warnings: what makes its embedding less trustworthy.
+        faces_found: how many faces the server found in the photograph, as in `Embedding`.
     """
 
     detection: Detection | None
     warnings: tuple[FaceWarning, ...]
+    faces_found: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ from face_embedding_client import (
     RawFace,
     ServerError,
 )
+from face_embedding_models.store import Store
 from face_embedding_server.faces.images import Image as Pixels
-from support import RunningServer, encode
+from support import RunningServer, encode, running_server, small_settings
 
 NAME = "person02_00"
 POINTS = {
@@ -219,6 +220,26 @@ def test_all_faces(any_client: Client, couple: bytes) -> None:
     embeddings = any_client.embed_faces(couple)
     assert [face.detection for face in embeddings] == list(any_client.detect(couple).faces)
     assert len(embeddings) == 2
+
+
+def test_missing_faces(couple: bytes, store: Store) -> None:
+    """Of more faces than the server embeds, the answer has how many it found and left out."""
+    with (
+        running_server(small_settings(store, max_faces_per_request=1)) as running,
+        FaceEmbeddingClient(running.address) as client,
+    ):
+        embedded = client.embed_faces(couple)
+    assert (len(embedded), embedded.found, embedded.missing) == (1, 2, 1)
+    assert embedded[0].faces_found == 2
+
+
+def test_faces_found(any_client: Client, couple: bytes) -> None:
+    """An embedding says among how many faces its face was chosen, and so does a comparison."""
+    photograph = Photograph(couple, select="largest")
+    assert any_client.embed(photograph).faces_found == 2
+    first = any_client.compare(photograph, photograph).first
+    assert first is not None
+    assert first.faces_found == 2
 
 
 def test_all_faces_raw(any_client: Client, portrait: bytes) -> None:

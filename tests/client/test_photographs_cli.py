@@ -20,7 +20,8 @@ from face_embedding_client import (
     PreparedFace,
 )
 from face_embedding_client.cli import matrix, output
-from support import RunningServer, encode
+from face_embedding_models.store import Store
+from support import RunningServer, encode, running_server, small_settings
 
 SIDEWAYS = 6  # The EXIF orientation of a camera that was held on its side.
 ORIENTATION = 0x112
@@ -124,6 +125,22 @@ def test_select_all(run: Any, files: dict[str, str], tmp_path: Path) -> None:
     with np.load(output) as archive:
         assert archive["names"].tolist() == names
         assert archive["embeddings"].shape == (3, 128)
+
+
+def test_select_all_of_too_many(
+    store: Store, run: Any, files: dict[str, str], tmp_path: Path
+) -> None:
+    """Faces that the server does not embed are named, and the command has not succeeded."""
+    output = tmp_path / "x.npz"
+    flags = ("--detect", "--select", "all", "--output", str(output))
+    with running_server(small_settings(store, max_faces_per_request=1)) as running:
+        status, _, err = run("embed", files["two"], *flags, address=running.address)
+        rows = json.loads(run("embed", files["two"], *flags, "--json", address=running.address)[1])
+    assert status == 1
+    assert f"{files['two']}: 2 faces were found and 1 of them embedded, 1 are missing" in err
+    assert f"1 of 2 embeddings in {output}" in err
+    assert rows[0]["faces_found"] == 2
+    assert rows[1]["error"]["reason"] == "FACES_MISSING"
 
 
 def test_select_all_without_server(run: Any, files: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ from face_embedding_client import (
     AsyncFaceEmbeddingClient,
     Comparison,
     Detections,
+    EmbeddedFaces,
     Embedding,
     Face,
     FaceEmbeddingClient,
@@ -43,7 +44,7 @@ class Blocking:
 
         return self._do(collect)
 
-    def embed_faces(self, image: Any, **options: Any) -> list[Embedding]:
+    def embed_faces(self, image: Any, **options: Any) -> EmbeddedFaces:
         return self._do(lambda client: client.embed_faces(image, **options))
 
     def detect(self, image: Any) -> Detections:

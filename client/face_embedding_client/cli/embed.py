@@ -33,7 +33,8 @@ def embed(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     done = [(name, outcome) for name, outcome in outcomes if isinstance(outcome, Embedding)]
     if options.output:
         _write(options.output, done, client.model_info().embedding_size)
-        print(f"{len(done)} of {len(outcomes)} embeddings in {options.output}", file=sys.stderr)
+        wanted = sum(getattr(outcome, "missing", 1) for _, outcome in outcomes)
+        print(f"{len(done)} of {wanted} embeddings in {options.output}", file=sys.stderr)
     return int(len(done) < len(outcomes))
 
 
@@ -79,6 +80,8 @@ def _embed_all_faces(client: FaceEmbeddingClient, options: argparse.Namespace) -
                 outcomes.append((str(file), output.of_one_file(error)))
             else:
                 outcomes += [(f"{file}#{number}", face) for number, face in enumerate(embeddings)]
+                if embeddings.missing:
+                    outcomes.append((str(file), output.FacesMissing(embeddings)))
             bar.update()
     return outcomes
 
@@ -94,6 +97,7 @@ def _row(name: str, outcome: Embedding | Failure, options: argparse.Namespace) -
         "precision": outcome.precision,
     }
     row |= output.preparation_row(outcome)
+    row["faces_found"] = outcome.faces_found
     return row if options.output else row | {"values": outcome.values.tolist()}
 
 

@@ -13,14 +13,29 @@ from tqdm import tqdm
 from face_embedding_client._errors import FaceEmbeddingError, InvalidRequestError
 from face_embedding_client._types import (
     Detection,
+    EmbeddedFaces,
     Embedding,
     FaceWarning,
     Landmarks,
     PreparedFace,
 )
 
-# Why there is nothing for a file: it cannot be read, or the server refused it.
-Failure: TypeAlias = FaceEmbeddingError | OSError
+
+class FacesMissing(Exception):
+    """Not all faces of a photograph were embedded; has how many are missing."""
+
+    def __init__(self, faces: EmbeddedFaces) -> None:
+        self.missing = faces.missing
+        super().__init__(
+            f"{faces.found} faces were found and {len(faces)} of them embedded, {faces.missing} "
+            f"are missing: the server embeds no more of one photograph "
+            f"(max_faces_per_request); crop it into parts"
+        )
+
+
+# Why there is nothing for a file, or not all: it cannot be read, the server refused it, or it has
+# too many faces.
+Failure: TypeAlias = FaceEmbeddingError | OSError | FacesMissing
 
 # What the value of a warning is, by the warning's reason.
 _MEASURES = {
@@ -53,7 +68,7 @@ def progress_bar(total: int, unit: str) -> "tqdm[Any]":
     return tqdm(total=total, unit=unit, disable=quiet, leave=False)
 
 
-def of_one_file(error: Failure) -> Failure:
+def of_one_file(error: FaceEmbeddingError | OSError) -> Failure:
     """Return an error that is about one file, so that the next can fare better; raise others."""
     if isinstance(error, OSError | InvalidRequestError) or error.reason == "INTERNAL":
         return error
@@ -89,6 +104,8 @@ def failure_row(name: str, failure: Failure) -> dict[str, Any]:
     if isinstance(failure, OSError):
         message = f"cannot be read: {failure.strerror}"
         return {"name": name, "error": {"reason": "FILE_UNREADABLE", "message": message}}
+    if isinstance(failure, FacesMissing):
+        return {"name": name, "error": {"reason": "FACES_MISSING", "message": str(failure)}}
     facts = {"reason": failure.reason, "message": failure.message}
     if failure.request_id:
         facts["request_id"] = failure.request_id

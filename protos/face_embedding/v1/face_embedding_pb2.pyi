@@ -33,6 +33,7 @@ class FaceSelection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FACE_SELECTION_ONLY: _ClassVar[FaceSelection]
     FACE_SELECTION_LARGEST: _ClassVar[FaceSelection]
     FACE_SELECTION_ALL: _ClassVar[FaceSelection]
+    FACE_SELECTION_CENTRAL: _ClassVar[FaceSelection]
 
 class WarningReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -103,6 +104,7 @@ FACE_SELECTION_UNSPECIFIED: FaceSelection
 FACE_SELECTION_ONLY: FaceSelection
 FACE_SELECTION_LARGEST: FaceSelection
 FACE_SELECTION_ALL: FaceSelection
+FACE_SELECTION_CENTRAL: FaceSelection
 WARNING_REASON_UNSPECIFIED: WarningReason
 WARNING_REASON_SMALL: WarningReason
 WARNING_REASON_BLURRED: WarningReason
@@ -264,18 +266,22 @@ class EmbedRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., faces: _Optional[_Iterable[_Union[Face, _Mapping]]] = ..., normalization: _Optional[_Union[Normalization, str]] = ...) -> None: ...
 
 class EmbedResult(_message.Message):
-    __slots__ = ("embedding", "error", "faces", "detection", "warnings")
+    __slots__ = ("embedding", "error", "faces", "detection", "warnings", "faces_found", "faces_missing")
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     FACES_FIELD_NUMBER: _ClassVar[int]
     DETECTION_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    FACES_FOUND_FIELD_NUMBER: _ClassVar[int]
+    FACES_MISSING_FIELD_NUMBER: _ClassVar[int]
     embedding: Embedding
     error: _status_pb2.Status
     faces: EmbeddedFaces
     detection: Detection
     warnings: _containers.RepeatedCompositeFieldContainer[Warning]
-    def __init__(self, embedding: _Optional[_Union[Embedding, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., faces: _Optional[_Union[EmbeddedFaces, _Mapping]] = ..., detection: _Optional[_Union[Detection, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+    faces_found: int
+    faces_missing: int
+    def __init__(self, embedding: _Optional[_Union[Embedding, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., faces: _Optional[_Union[EmbeddedFaces, _Mapping]] = ..., detection: _Optional[_Union[Detection, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., faces_found: _Optional[int] = ..., faces_missing: _Optional[int] = ...) -> None: ...
 
 class EmbeddedFaces(_message.Message):
     __slots__ = ("faces",)
@@ -366,12 +372,14 @@ class CompareResponse(_message.Message):
     def __init__(self, cosine_similarity: _Optional[float] = ..., decision: _Optional[_Union[Decision, str]] = ..., threshold: _Optional[float] = ..., space: _Optional[str] = ..., expected_false_match_rate: _Optional[float] = ..., first: _Optional[_Union[PreparedFace, _Mapping]] = ..., second: _Optional[_Union[PreparedFace, _Mapping]] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class PreparedFace(_message.Message):
-    __slots__ = ("detection", "warnings")
+    __slots__ = ("detection", "warnings", "faces_found")
     DETECTION_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    FACES_FOUND_FIELD_NUMBER: _ClassVar[int]
     detection: Detection
     warnings: _containers.RepeatedCompositeFieldContainer[Warning]
-    def __init__(self, detection: _Optional[_Union[Detection, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+    faces_found: int
+    def __init__(self, detection: _Optional[_Union[Detection, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., faces_found: _Optional[int] = ...) -> None: ...
 
 class DetectRequest(_message.Message):
     __slots__ = ("encoded", "raw")

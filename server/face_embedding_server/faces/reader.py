@@ -37,11 +37,13 @@ class PreparedFace:
         pixels_bgr: HWC BGR, 0 to 255, of the network's input size.
         landmarks: `[5, 2]` in the photograph; None if the face came aligned.
         detection: what the detector found; None if it was not asked.
+        faces_found: how many faces it found in the photograph; 0 if it was not asked.
     """
 
     pixels_bgr: Pixels
     landmarks: Points | None = None
     detection: Detection | None = None
+    faces_found: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,15 @@ class FaceReader:
             return self.images.read(picture, only_size)
 
     def _align(
-        self, photograph: Image, landmarks: Points, detection: Detection | None = None
+        self,
+        photograph: Image,
+        landmarks: Points,
+        detection: Detection | None = None,
+        faces_found: int = 0,
     ) -> PreparedFace:
         with context.stage(context.ALIGN):
             aligned = alignment.align(photograph, landmarks, self.size)
-        return PreparedFace(aligned, landmarks, detection)
+        return PreparedFace(aligned, landmarks, detection, faces_found)
 
     def _read_with_landmarks(self, picture: Picture, landmarks: Points) -> PreparedFace:
         photograph = self._decode(picture)
@@ -118,7 +124,7 @@ class FaceReader:
         found = _detect(detector, photograph)
         size = ImageSize(photograph.shape[1], photograph.shape[0])
         wanted = selecting.choose(found, selection, size, self.max_faces)
-        return [self._align(photograph, each.landmarks, each) for each in wanted]
+        return [self._align(photograph, each.landmarks, each, len(found)) for each in wanted]
 
     def require_detector(self) -> Detector:
         """Return the detector.

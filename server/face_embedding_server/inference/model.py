@@ -80,12 +80,14 @@ class EmbeddedFace:
         norm: its norm.
         detection: where the face is; None if the detector was not asked.
         warnings: what makes the embedding less trustworthy.
+        faces_found: how many faces its photograph has; 0 if the detector was not asked.
     """
 
     raw: Vector
     norm: float
     detection: Detection | None
     warnings: list[QualityWarning]
+    faces_found: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class ServedModel:
         raw, norm = self.turns.run(self._infer, face.pixels_bgr)
         context.embedded(self.info.name, norm)
         found = quality.warnings(face.pixels_bgr, face.landmarks, norm, self.min_norm)
-        return EmbeddedFace(raw, norm, face.detection, found)
+        return EmbeddedFace(raw, norm, face.detection, found, face.faces_found)
 
     def _infer(self, face_bgr: Pixels) -> tuple[Vector, float]:
         """Return a raw embedding and its norm."""

@@ -93,11 +93,14 @@ def result_of(
     embedded = [
         {"embedding": _embedding(each, model, raw=raw), **fields_of(each)} for each in faces
     ]
+    found = faces[0].faces_found
     if several:
         return pb.EmbedResult(
-            faces=pb.EmbeddedFaces(faces=[pb.EmbeddedFace(**each) for each in embedded])
+            faces=pb.EmbeddedFaces(faces=[pb.EmbeddedFace(**each) for each in embedded]),
+            faces_found=found,
+            faces_missing=found - len(faces),
         )
-    return pb.EmbedResult(**embedded[0])
+    return pb.EmbedResult(**embedded[0], faces_found=found)
 
 
 def fields_of(face: EmbeddedFace) -> dict[str, Any]:

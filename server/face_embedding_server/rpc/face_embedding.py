@@ -251,7 +251,8 @@ def _side_of(model: ServedModel, side: pb.CompareSide, field: str) -> _GivenSide
             (embedded,) = model.embed(face)
         except Refusal as refusal:
             raise refusal.within(where) from refusal
-        return _Side(embedded.raw, pb.PreparedFace(**convert.fields_of(embedded)))
+        prepared = pb.PreparedFace(**convert.fields_of(embedded), faces_found=embedded.faces_found)
+        return _Side(embedded.raw, prepared)
 
     return _GivenSide(face.is_photograph, embed)
 

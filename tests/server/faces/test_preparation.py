@@ -167,6 +167,52 @@ def test_all(found: pb.EmbedResult, stub: pb_grpc.FaceEmbeddingServiceStub) -> N
     assert cosine(large, found) > 0.98
 
 
+@pytest.fixture(scope="module")
+def one_at_most(store: Store) -> Iterator[pb_grpc.FaceEmbeddingServiceStub]:
+    """A server that embeds one face of a request at most."""
+    settings = small_settings(store, max_faces_per_request=1)
+    with running_server(settings) as running, grpc.insecure_channel(running.address) as channel:
+        yield pb_grpc.FaceEmbeddingServiceStub(channel)
+
+
+def test_too_many_for_all(one_at_most: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """Of more faces than are embedded it is said how many there are, and how many are missing."""
+    result = embed(one_at_most, photograph(TWO, ".jpg", select=pb.FACE_SELECTION_ALL))[0]
+    assert (len(result.faces.faces), result.faces_found, result.faces_missing) == (1, 2, 1)
+
+
+def test_too_many_for_all_in_a_stream(one_at_most: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """The same in a stream."""
+    face = photograph(TWO, ".jpg", select=pb.FACE_SELECTION_ALL)
+    (answer,) = one_at_most.EmbedStream(iter([pb.EmbedStreamRequest(face=face)]))
+    assert (answer.result.faces_found, answer.result.faces_missing) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [pb.FACE_SELECTION_LARGEST, pb.FACE_SELECTION_CENTRAL, pb.FACE_SELECTION_ALL],
+)
+def test_faces_found(selection: int, stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """Whichever is taken, it is said among how many; none is missing that was not asked for."""
+    result = embed(stub, photograph(TWO, select=selection))[0]
+    assert (result.faces_found, result.faces_missing) == (2, 0)
+
+
+def test_none_are_found_on_an_aligned_face(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """Where no face was looked for, none is said to be found."""
+    assert embed(stub, ALIGNED)[0].faces_found == 0
+
+
+def test_faces_found_of_a_comparison(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """A comparison says of each photograph how many faces it has."""
+    two, one = (
+        pb.CompareSide(face=photograph(image, select=pb.FACE_SELECTION_LARGEST))
+        for image in (TWO, PERSON)
+    )
+    answer = stub.Compare(pb.CompareRequest(first=two, second=one))
+    assert (answer.first.faces_found, answer.second.faces_found) == (2, 1)
+
+
 def test_precision_of_all(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
     """Each of all faces of a photograph names the precision that it was embedded at."""
     result = embed(stub, photograph(TWO, select=pb.FACE_SELECTION_ALL))[0]
