@@ -9,6 +9,7 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
+from face_embedding_client._similarity import cosines
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Embedding
 from face_embedding_client.cli import output
@@ -44,13 +45,10 @@ def matrix(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
 
 
 def _similarities(embeddings: Sequence[Embedding]) -> NDArray[np.float64]:
-    values = [embedding.values for embedding in embeddings]
-    if not values:
+    if not embeddings:
         return np.zeros((0, 0))
-    unit = np.array(values, np.float64)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    similarities: NDArray[np.float64] = np.clip(unit @ unit.T, -1, 1)
-    return similarities
+    values = np.array([embedding.values for embedding in embeddings])
+    return np.stack([cosines(row, values) for row in values])
 
 
 def _print(labels: Sequence[str], similarities: NDArray[np.float64]) -> None:

@@ -14,6 +14,7 @@ from face_embedding_client._errors import (
     ServerError,
     UnknownModelError,
 )
+from face_embedding_client._similarity import cosines
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client.conformance.golden import ErrorCase, FaceCase, Golden, Relation, Vector
 
@@ -105,9 +106,7 @@ def cosine(first: Vector, second: Vector) -> float:
     """Return the cosine similarity of two embeddings; NaN where there is none."""
     if first.shape != second.shape:
         return float("nan")
-    a, b = first.astype(np.float64), second.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+    return float(cosines(first, second[np.newaxis])[0])
 
 
 def check_faces(session: Session) -> Iterator[Result]:

@@ -13,6 +13,7 @@ from face_embedding_models.errors import DriftError
 from face_embedding_models.openvino import ir
 from face_embedding_models.openvino.precision import PRECISIONS, REFERENCE, effective
 from face_embedding_models.openvino.running import compile_for, embed
+from face_embedding_models.similarity import cosines
 from face_embedding_models.store import parts, records, sealed
 from face_embedding_models.store.stored import StoredModel
 
@@ -99,14 +100,15 @@ def read(model: StoredModel, precision: str) -> Drift | None:
 
 def drift_of(reference: Embeddings, candidate: Embeddings, threshold: float) -> Drift:
     """Compare two sets of embeddings of the same faces, each `[faces, size]`."""
-    one, other = _normalized(reference), _normalized(candidate)
-    cosines = (one * other).sum(axis=1)
-    pairs = np.array(list(itertools.combinations(range(len(one)), 2)), np.intp).reshape(-1, 2)
-    before, after = ((set_[pairs[:, 0]] * set_[pairs[:, 1]]).sum(axis=1) for set_ in (one, other))
+    to_itself = cosines(reference, candidate)
+    pairs = np.array(list(itertools.combinations(range(len(reference)), 2)), np.intp).reshape(-1, 2)
+    before, after = (
+        cosines(set_[pairs[:, 0]], set_[pairs[:, 1]]) for set_ in (reference, candidate)
+    )
     return Drift(
-        faces=len(one),
-        min_cosine=float(cosines.min()),
-        mean_cosine=float(cosines.mean()),
+        faces=len(reference),
+        min_cosine=float(to_itself.min()),
+        mean_cosine=float(to_itself.mean()),
         pairs=len(pairs),
         max_score_change=float(np.abs(after - before).max(initial=0)),
         flipped_decisions=int(((before >= threshold) != (after >= threshold)).sum()),
@@ -133,8 +135,3 @@ def _embed(model: StoredModel, precision: str, faces_bgr: Sequence[Face]) -> Emb
     if (runs := effective(compiled, precision)) != precision:
         raise DriftError(f"this machine's processor runs the model at {runs}, not at {precision}")
     return embed(compiled, faces_bgr).astype(np.float64)
-
-
-def _normalized(embeddings: Embeddings) -> Embeddings:
-    unit: Embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return unit

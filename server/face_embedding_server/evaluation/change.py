@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from face_embedding_models.similarity import cosines
 from face_embedding_server.evaluation.embedding import Embedded, EmbeddingError
 
 Unit = NDArray[np.float64]
@@ -107,16 +108,16 @@ def measure(
         raise EmbeddingError("there have to be at least two faces that both sides can embed")
     one, other = before.unit[kept], after.unit[kept]
     first, second = np.array(list(itertools.combinations(range(len(kept)), 2)), np.intp).T
-    old, new = _scores(one[first], one[second]), _scores(other[first], other[second])
-    mixed = _scores(one[first], other[second]) if same_space else None
-    cosines = _scores(one, other) if same_space else None
+    old, new = cosines(one[first], one[second]), cosines(other[first], other[second])
+    mixed = cosines(one[first], other[second]) if same_space else None
+    to_itself = cosines(one, other) if same_space else None
     changes = np.abs(new - old)
     return Change(
         faces=len(kept),
         pairs=len(first),
         same_space=same_space,
-        min_cosine=float(cosines.min()) if cosines is not None else None,
-        mean_cosine=float(cosines.mean()) if cosines is not None else None,
+        min_cosine=float(to_itself.min()) if to_itself is not None else None,
+        mean_cosine=float(to_itself.mean()) if to_itself is not None else None,
         max_score_change=float(changes.max()),
         mean_score_change=float(changes.mean()),
         flips={name: _flips(old, new, mixed, *limits) for name, limits in criteria.items()},
@@ -134,8 +135,3 @@ def _flips(old: Unit, new: Unit, mixed: Unit | None, low: float, high: float) ->
         lost_matches=new_matches(new, old),
         mixed=new_matches(old, mixed) + new_matches(mixed, old) if mixed is not None else None,
     )
-
-
-def _scores(first: Unit, second: Unit) -> Unit:
-    scores: Unit = (first * second).sum(axis=1)
-    return scores

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from face_embedding_models.similarity import cosines
 from face_embedding_server.evaluation import metrics
 from face_embedding_server.evaluation.embedding import Embedded, Embedder, EmbeddingError
 from face_embedding_server.evaluation.folds import Folds, ten_fold_accuracy
@@ -46,7 +47,7 @@ def score(pairs: Pairs, embedded: Embedded) -> Scored:
     if same.all() or not same.any():
         raise EmbeddingError("there have to be pairs of one person, and pairs of two")
     unit = embedded.unit
-    scores = (unit[first] * unit[second]).sum(axis=1)
+    scores = cosines(unit[first], unit[second])
     errors = {pairs.names[index]: message for index, message in embedded.errors.items()}
     folds = None if pairs.folds is None else pairs.folds[kept]
     return Scored(scores, same, folds, int((~kept).sum()), errors)

@@ -47,10 +47,15 @@ class EmbeddingSpace:
 
 
 def cosine_similarity(first: Vector, second: Vector) -> float:
-    """Return the cosine of the angle between two vectors, in [-1, 1]."""
+    """Return the cosine of the angle between two vectors, in [-1, 1].
+
+    It is 1 if they are equal, and NaN if one is zero or not finite.
+    """
     a, b = first.astype(np.float64), second.astype(np.float64)
-    cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
-    return float(np.clip(cosine, -1.0, 1.0))
+    # The root of a number's square is that number, which the product of two roots is not.
+    cosine = float(a @ b / np.sqrt((a @ a) * (b @ b)))
+    # In this order a NaN stays one.
+    return min(max(cosine, -1.0), 1.0)
 
 
 def _invalid(what: str) -> Refusal:
