@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
-from face_embedding_client import _errors, _messages
+from face_embedding_client import _address, _errors, _messages
 from face_embedding_client._errors import FaceEmbeddingError
 from face_embedding_client._types import Tls
 
@@ -62,7 +62,7 @@ class Connection:
         repeating: let gRPC repeat what never left. Anything else it does not repeat.
 
     Raises:
-        ValueError: if these do not go together.
+        ValueError: if these do not go together, or the address is none.
     """
 
     address: str
@@ -73,6 +73,7 @@ class Connection:
     repeating: bool = True
 
     def __post_init__(self) -> None:
+        _address.check(self.address)
         if not self.token:
             return
         if not _TOKEN.fullmatch(self.token):

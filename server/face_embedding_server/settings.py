@@ -5,19 +5,19 @@ the file. All of them are checked at start, and a name that is not known is refu
 stands. This is the only module that reads the environment.
 """
 
-import ipaddress
 import itertools
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from face_embedding_models import regular_files, store, toml
-from face_embedding_models.checking import MOST_PROBLEMS
+from face_embedding_models.checking import MOST_PROBLEMS, reason
 from face_embedding_models.texts import clipped, shown
+from face_embedding_server import addresses
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.limits import (
     DEFAULT_MAX_ENCODED_BYTES,
@@ -36,11 +36,7 @@ _FOREIGN_VARIABLES = re.compile(
 )
 ALL_OTHERS = "*"
 AUTO = "auto"
-# A name, an IPv4 address or an IPv6 address in brackets, and a port.
-_ADDRESS = (
-    r"^(\[[^\]]+\]|[^:\[\]]+)"
-    r":([0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$"
-)
+_Address: TypeAlias = Annotated[str, AfterValidator(addresses.checked)]
 MOST_PROCESSES = 256
 _MIB = 1 << 20
 _MANY = 100_000
@@ -85,10 +81,8 @@ class Settings(BaseModel):
         description="why the precision is this one, as GetModelInfo tells it; for what starts "
         "servers and has measured before",
     )
-    address: str = Field(
-        "127.0.0.1:50051",
-        pattern=_ADDRESS,
-        description="HOST:PORT to listen on; port 0 takes a free one",
+    address: _Address = Field(
+        "127.0.0.1:50051", description="HOST:PORT to listen on; port 0 takes a free one"
     )
     processes: Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_PROCESSES)] = Field(
         1,
@@ -113,15 +107,14 @@ class Settings(BaseModel):
         False, description="listen on an address that is not loopback without TLS"
     )
     allow_plaintext_tokens: bool = Field(False, description="take bearer tokens without TLS")
-    health_address: str | None = Field(
+    health_address: _Address | None = Field(
         None,
-        pattern=_ADDRESS,
         description="HOST:PORT that answers health checks alone, without TLS, for probes",
     )
     reflection: bool = Field(True, description="tell clients the contract by reflection")
     channelz: bool = Field(False, description="tell the state of connections by channelz")
-    metrics_address: str | None = Field(
-        None, pattern=_ADDRESS, description="HOST:PORT to serve Prometheus metrics on, over HTTP"
+    metrics_address: _Address | None = Field(
+        None, description="HOST:PORT to serve Prometheus metrics on, over HTTP"
     )
     tracing: bool = Field(
         False, description="send traces where OpenTelemetry's OTEL_ variables say"
@@ -247,13 +240,15 @@ class Settings(BaseModel):
             raise ValueError("model has to name a model first, which is the default one")
         if len(set(self.models)) < len(self.models):
             raise ValueError(f"model names one twice: {clipped(self.model)}")
-        if self.address.startswith("unix:"):
-            raise ValueError("address has to be HOST:PORT; this server listens on no Unix socket")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key need each other")
         if self.tls_client_ca and not self.tls_certificate:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key")
-        if not (_is_loopback(self.address) or self.tls_certificate or self.allow_plaintext_network):
+        if not (
+            addresses.is_loopback(self.address)
+            or self.tls_certificate
+            or self.allow_plaintext_network
+        ):
             raise ValueError(
                 f"address {clipped(self.address)} can be reached from the network, where anyone "
                 f"could read faces and embeddings: give tls_certificate and tls_key, or set "
@@ -298,14 +293,6 @@ def store_root(flag: Path | None, environment: Mapping[str, str] = os.environ) -
     return flag or Path(environment.get(STORE_VARIABLE) or store.default_root())
 
 
-def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return toml.loads(regular_files.read(path).decode())
@@ -340,4 +327,4 @@ def _explain(error: Any, sources: Mapping[str, tuple[str, Any]]) -> str:
     if error["type"] == "extra_forbidden":
         known = ", ".join(Settings.model_fields)
         return f"{where} sets '{name}', which is not a setting; known are {known}"
-    return f"{where}: '{name}' cannot be {shown(value)}: {error['msg']}"
+    return f"{where}: '{name}' cannot be {shown(value)}: {reason(error)}"
