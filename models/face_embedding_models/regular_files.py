@@ -1,5 +1,6 @@
 """Files that are files: not devices, pipes or folders, which can be endless or never answer."""
 
+import codecs
 import errno
 import os
 import stat
@@ -12,6 +13,7 @@ TEXT_BYTES = 1 << 20
 TABLE_BYTES = 1 << 26
 # Of weights, and of images in one file.
 DATA_BYTES = 1 << 31
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def open_to_read(path: Path) -> BinaryIO:
@@ -42,3 +44,16 @@ def read(path: Path, most_bytes: int = TEXT_BYTES) -> bytes:
             if len(data) <= most_bytes:
                 return data
     raise OSError(errno.EFBIG, f"has more than {most_bytes:,} bytes", str(path))
+
+
+def read_text(path: Path, most_bytes: int = TEXT_BYTES) -> str:
+    """Return the text of a file in UTF-8, without the mark that some editors begin it with.
+
+    Raises:
+        OSError: as `read` does.
+        UnicodeDecodeError: if it is no UTF-8.
+    """
+    data = read(path, most_bytes)
+    if data.startswith(_UTF_16):
+        raise UnicodeDecodeError("utf-8", data, 0, 2, "it is UTF-16; save it as UTF-8")
+    return data.decode("utf-8-sig")

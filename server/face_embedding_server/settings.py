@@ -295,7 +295,7 @@ def store_root(flag: Path | None, environment: Mapping[str, str] = os.environ) -
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return toml.loads(regular_files.read(path).decode())
+        return toml.loads(regular_files.read_text(path))
     except (OSError, ValueError) as error:
         raise SettingsError(f"the settings file {path} cannot be read: {error}") from error
 

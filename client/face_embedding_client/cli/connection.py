@@ -1,6 +1,7 @@
 """The options of every command that say how to reach the server."""
 
 import argparse
+import codecs
 import os
 from pathlib import Path
 
@@ -116,7 +117,8 @@ def _tls(options: argparse.Namespace) -> Tls | None:
 
 def _read(file: Path | None, option: str) -> bytes | None:
     try:
-        return None if file is None else file.read_bytes()
+        # Without the mark that some editors begin a text with.
+        return None if file is None else file.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise output.UsageError(f"--{option}: {file} cannot be read: {error.strerror}") from error
 

@@ -146,7 +146,7 @@ def load(file: Path | None = None) -> Golden:
     """
     source = file or resources.files("face_embedding_client") / _SHIPPED
     try:
-        document = json.loads(source.read_text("utf-8"))
+        document = json.loads(source.read_text("utf-8-sig"))
         # JSON has halves of characters, which no message has.
         json.dumps(document, ensure_ascii=False).encode()
         return _parse(document)

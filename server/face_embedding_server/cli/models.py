@@ -219,8 +219,8 @@ def _known(options: argparse.Namespace, store: Store) -> AnyManifest:
             return store.get(name).manifest
         return manifest.load_any(name)
     try:
-        known = manifest.parse(regular_files.read(own).decode())
-    except (OSError, UnicodeDecodeError) as error:
+        known = manifest.parse(regular_files.read_text(own))
+    except (OSError, ValueError) as error:
         raise ManifestError(f"the manifest {own} cannot be read: {error}") from error
     except ManifestError as error:
         raise ManifestError(f"{own}: {error}") from error

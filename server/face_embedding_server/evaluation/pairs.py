@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from face_embedding_server.faces.images import IMAGE_SUFFIXES
 _SUFFIXES = ("", *IMAGE_SUFFIXES)
 _SEED = 0
 _COLUMNS = ("first", "second", "same")
+# What spreadsheets write where a comma is part of a number.
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _LABELS = {"1": True, "true": True, "same": True, "0": False, "false": False, "different": False}
 
 
@@ -106,12 +109,17 @@ def read_table(table: Path, folder: Path) -> Pairs:
         PairsError: if something is missing or not understood; the line is named.
     """
     try:
-        text = regular_files.read(table, regular_files.TABLE_BYTES).decode()
+        text = regular_files.read_text(table, regular_files.TABLE_BYTES)
         reader = csv.DictReader(io.StringIO(text, newline=""))
         rows = list(reader)
         columns = reader.fieldnames or []
     except (OSError, ValueError, csv.Error) as error:
         raise PairsError(f"the pairs {table} cannot be read: {error}") from error
+    if len(columns) == 1 and (other := re.search(r"[;\t|]", columns[0])):
+        raise PairsError(
+            f"{table}: its columns are separated by {_SEPARATORS[other[0]]}, and have to be by "
+            f"commas; save it as CSV with commas"
+        )
     if missing := [name for name in _COLUMNS if name not in columns]:
         raise PairsError(
             f"{table}: the column '{missing[0]}' is missing; needed are first,second,same"

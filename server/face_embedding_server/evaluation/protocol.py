@@ -60,7 +60,7 @@ def read_protocol(path: Path) -> list[Pair]:
         ProtocolError: if the file cannot be read, or is not of this form.
     """
     try:
-        text = regular_files.read(path, regular_files.TABLE_BYTES).decode("utf-8-sig")
+        text = regular_files.read_text(path, regular_files.TABLE_BYTES)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ProtocolError(f"{path}, line {line}: expected text in UTF-8") from error

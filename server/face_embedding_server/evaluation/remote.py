@@ -5,6 +5,7 @@ of each other: what evaluates a server from outside is a caller like any other.
 """
 
 import argparse
+import codecs
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -153,6 +154,6 @@ def _uses_tls(remote: Remote) -> bool:
 
 def _read(file: Path | None) -> bytes | None:
     try:
-        return None if file is None else regular_files.read(file)
+        return None if file is None else regular_files.read(file).removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise EmbeddingError(f"{file} cannot be read: {error.strerror}") from error

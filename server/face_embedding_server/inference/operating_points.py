@@ -131,14 +131,14 @@ def read(path: Path) -> Calibration:
         CalibrationError: if the file cannot be read, is damaged, or says what cannot be.
     """
     try:
-        calibration = _CALIBRATION.validate_json(regular_files.read(path))
-    except OSError as error:
-        raise CalibrationError(f"the calibration {path} cannot be read: {error}") from error
+        calibration = _CALIBRATION.validate_json(regular_files.read_text(path))
     except ValidationError as error:
         raise CalibrationError(
             f"{path} is not a calibration, or a damaged one or of a later version "
             f"({problems(error)}); make it with 'face-embedding-server calibrate'"
         ) from error
+    except (OSError, ValueError) as error:
+        raise CalibrationError(f"the calibration {path} cannot be read: {error}") from error
     for point in calibration.operating_points:
         if not point.threshold_low <= point.threshold <= point.threshold_high:
             raise CalibrationError(

@@ -208,7 +208,7 @@ def new_token() -> tuple[str, str]:
 
 def _read(file: Path) -> Mapping[str, Caller]:
     try:
-        callers = _Callers.model_validate(toml.loads(regular_files.read(file).decode())).root
+        callers = _Callers.model_validate(toml.loads(regular_files.read_text(file))).root
     except ValidationError as error:
         raise AccessError(f"the access file {file} cannot be used: {problems(error)}") from error
     except (OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 All are PEM files, and read anew for new connections when they change.
 """
 
+import codecs
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -133,6 +134,7 @@ def _certificates(path: Path, pem: bytes) -> list[x509.Certificate]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return regular_files.read(path)
+        # A mark that some editors begin a text with would hide its first line from gRPC.
+        return regular_files.read(path).removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise TlsError(f"{path} cannot be read: {error}") from error
