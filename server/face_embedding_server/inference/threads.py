@@ -19,6 +19,9 @@ import os
 import random
 from pathlib import Path
 
+from face_embedding_server.inference import control_groups
+from face_embedding_server.inference.control_groups import CGROUP, PROC
+
 STREAMS = 128
 OPEN = 4
 # Health has threads of its own, for each of its methods and for its changes.
@@ -41,7 +44,6 @@ _WORKERS_PER_CPU = 2
 _TURNS_PER_CPU = 4
 # Images that a command embeds at a time.
 _EVALUATED_PER_CPU = 4
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def handlers() -> int:
@@ -69,21 +71,20 @@ def evaluated() -> int:
     return _EVALUATED_PER_CPU * available_cpus()
 
 
-def available_cpus(cgroup: Path = _CGROUP) -> int:
+def available_cpus(cgroup: Path = CGROUP, proc: Path = PROC) -> int:
     """Return the number of processors that the process can keep busy, at least 1.
 
-    It is the smaller of its affinity and of the quota of its control group, rounded up, and not the
-    number of processors of the host: threads beyond it would only be throttled.
+    It is the smaller of its affinity and of the quota of its control groups, rounded up, and not
+    the number of processors of the host: threads beyond it would only be throttled.
 
-    Sources: `sched_getaffinity(2)`; `cpu.max` and `cpu.cfs_quota_us` in the kernel's documentation
-    of control groups, versions 2 and 1.
+    Source: `sched_getaffinity(2)`; for the arguments see `control_groups.quota`.
     """
     allowed = len(os.sched_getaffinity(0))
-    quota = _quota(cgroup)
+    quota = control_groups.quota(cgroup, proc)
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
 
 
-def shares(count: int, cgroup: Path = _CGROUP) -> list[frozenset[int]]:
+def shares(count: int, cgroup: Path = CGROUP) -> list[frozenset[int]]:
     """Return the processors of each of so many processes.
 
     Of more than it can keep busy, which ones is left to chance, as others may share them out too.
@@ -97,15 +98,3 @@ def shares(count: int, cgroup: Path = _CGROUP) -> list[frozenset[int]]:
         return [frozenset({allowed[each % number]}) for each in range(count)]
     ends = [number * each // count for each in range(count + 1)]
     return [frozenset(allowed[begin:end]) for begin, end in itertools.pairwise(ends)]
-
-
-def _quota(cgroup: Path) -> float | None:
-    """Return the quota in processors, or None if there is none."""
-    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            quota, period = " ".join((cgroup / file).read_text() for file in files).split()
-        except (OSError, ValueError):
-            continue
-        if quota.isdecimal() and int(period) > 0:
-            return int(quota) / int(period)
-    return None
