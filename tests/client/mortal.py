@@ -29,7 +29,7 @@ class Mortal(pb_grpc.FaceEmbeddingServiceServicer):
             max_faces_per_request=MAX_FACES,
             max_stream_in_flight=MAX_FACES,
         )
-        return pb.GetModelInfoResponse(limits=limits)
+        return pb.GetModelInfoResponse(limits=limits, embedding_size=1)
 
     def Embed(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
         return pb.EmbedResponse(results=[_embed(face) for face in request.faces])

@@ -1,74 +1,20 @@
 """Of many faces none is lost while the only server is away: killed, and started anew."""
 
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import mortal
 import pytest
+from supervised import Supervised
 from twins import Client
 
 from face_embedding_client import Embedding, ServerUnavailableError, SuspectRequestError
-from support import wait_until
-
-# Longer than the retries of a client, which are over after 0.35 s.
-AWAY_S = 1.0
-
-
-class Mortal:
-    """One server of `mortal`, at the same address whenever it is started."""
-
-    def __init__(self, folder: Path) -> None:
-        self._asked = folder / "asked"
-        self._asked.touch()
-        self._port = "0"
-        self._over = threading.Event()
-        self._nurse = threading.Thread(target=self._raise)
-        self._start()
-        self._port = self._asked.read_text().split()[0]
-        self.address = f"127.0.0.1:{self._port}"
-
-    def _start(self) -> None:
-        with self._asked.open("ab") as file:
-            command = [sys.executable, mortal.__file__, self._port]
-            self._process = subprocess.Popen(command, stdout=file)
-        wait_until(lambda: self._asked.stat().st_size > 0)
-
-    def _raise(self) -> None:
-        while True:
-            self._process.wait()
-            if self._over.wait(AWAY_S):
-                return
-            self._start()
-
-    def supervise(self) -> None:
-        """Have it started anew a while after each of its deaths."""
-        self._nurse.start()
-
-    def kill(self) -> None:
-        """End it without a word."""
-        self._process.kill()
-
-    def end(self) -> None:
-        """End it for good."""
-        self._over.set()
-        self._process.kill()
-        if self._nurse.ident:
-            self._nurse.join()
-        self._process.kill()
-        self._process.wait()
-
-    def asked_for(self, face: bytes) -> int:
-        """How often it was asked for a face."""
-        return self._asked.read_text().split().count(face.decode())
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Mortal]:
-    running = Mortal(tmp_path)
+def server(tmp_path: Path) -> Iterator[Supervised]:
+    running = Supervised(tmp_path)
     yield running
     running.end()
 
@@ -82,7 +28,7 @@ def items(act: Callable[[], None]) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.slow
-def test_stream(kind: type[Client], server: Mortal) -> None:
+def test_stream(kind: type[Client], server: Supervised) -> None:
     """A stream goes on when its server is back, and each item is answered once."""
     server.supervise()
     answers = list(kind(server.address).embed_stream(items(server.kill)))
@@ -92,7 +38,7 @@ def test_stream(kind: type[Client], server: Mortal) -> None:
 
 
 @pytest.mark.slow
-def test_poison(kind: type[Client], server: Mortal) -> None:
+def test_poison(kind: type[Client], server: Supervised) -> None:
     """What ends the server is sent to it twice and no third time, though it comes back."""
     server.supervise()
     faces = [("poison", mortal.POISON), ("good", b"xx")]
@@ -102,7 +48,7 @@ def test_poison(kind: type[Client], server: Mortal) -> None:
 
 
 @pytest.mark.slow
-def test_bounded(kind: type[Client], server: Mortal) -> None:
+def test_bounded(kind: type[Client], server: Supervised) -> None:
     """A server that does not come back is given up after `outage_s`."""
     client: Any = kind(server.address, outage_s=0.6)
     with pytest.raises(ServerUnavailableError):
@@ -110,7 +56,7 @@ def test_bounded(kind: type[Client], server: Mortal) -> None:
 
 
 @pytest.mark.slow
-def test_many(kind: type[Client], server: Mortal) -> None:
+def test_many(kind: type[Client], server: Supervised) -> None:
     """Many faces of several calls are embedded when the server is back."""
     server.supervise()
     faces = [b"a", b"bb", b"ccc", b"dddd", b"eeeee", mortal.POISON, b"ggggggg"]
@@ -120,7 +66,7 @@ def test_many(kind: type[Client], server: Mortal) -> None:
 
 
 @pytest.mark.slow
-def test_many_without_server(kind: type[Client], server: Mortal) -> None:
+def test_many_without_server(kind: type[Client], server: Supervised) -> None:
     """If it does not come back, those that are embedded come with the error of the others."""
     faces = [b"a", b"bb", b"ccc", b"dddd", b"eeeee", mortal.POISON, b"ggggggg"]
     outcomes = kind(server.address, outage_s=0).embed_many(faces)

@@ -11,6 +11,7 @@ from pathlib import Path
 from face_embedding_client._errors import FaceEmbeddingError
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client.cli import output
+from face_embedding_client.cli.writing import replaced
 from face_embedding_client.conformance.checks import (
     FAILED,
     PASSED,
@@ -66,7 +67,8 @@ def _write(session: Session, file: Path) -> int:
         embeddings[case.name] = outcome
     info = session.info
     text = session.golden.text(info.name, info.embedding_space, embeddings)
-    file.write_text(text, "utf-8")
+    with replaced(file) as written:
+        written.write(text.encode())
     print(f"{len(embeddings)} embeddings of {info.embedding_space} in {file}")
     return 0
 

@@ -5,7 +5,11 @@ import codecs
 import os
 from pathlib import Path
 
-from face_embedding_client._channel import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S
+from face_embedding_client._channel import (
+    DEFAULT_OUTAGE_S,
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT_S,
+)
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Tls
 from face_embedding_client.cli import output
@@ -40,6 +44,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
         default=DEFAULT_RETRIES,
         help="how often to repeat a call that a server did not take, from 0 to 4 "
         "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--outage",
+        type=float,
+        default=DEFAULT_OUTAGE_S,
+        metavar="SECONDS",
+        help="how long to wait for a server that goes away in the middle of files "
+        "(default: %(default)g)",
     )
     group.add_argument(
         "--round-robin",
@@ -98,6 +110,7 @@ def connect(options: argparse.Namespace) -> FaceEmbeddingClient:
             allow_plaintext_token=options.allow_plaintext_token,
             round_robin=options.round_robin,
             retries=options.retries,
+            outage_s=options.outage,
         )
     except ValueError as error:
         raise output.UsageError(str(error)) from error

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from face_embedding_client._types import Detection, Detections
+from face_embedding_client.cli.writing import replaced
 
 _FONT = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 _BOX_COLOUR = (0, 230, 118)
@@ -42,7 +43,8 @@ def draw_faces(photograph: bytes, found: Detections, file: Path) -> None:
     # The largest face first, so that those in front of it stay visible.
     for number, face in enumerate(found.faces):
         pen.draw(face, f"#{number} {face.score:.3f}")
-    image.save(file)
+    with replaced(file) as drawn:
+        image.save(drawn, "PNG")
 
 
 class _Pen:
@@ -100,4 +102,5 @@ def draw_matrix(names: Sequence[str], similarities: NDArray[np.float64], file: P
             axes.text(
                 column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8
             )
-    figure.savefig(file)
+    with replaced(file) as drawn:
+        figure.savefig(drawn, format="png")

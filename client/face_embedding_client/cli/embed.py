@@ -1,62 +1,157 @@
 """The command `embed`, and how commands get the embeddings of files."""
 
 import argparse
-import json
+import functools
+import itertools
 import sys
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
-
-import numpy as np
 
 from face_embedding_client._errors import FaceEmbeddingError
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Embedding, Face, Photograph
-from face_embedding_client.cli import output
+from face_embedding_client.cli import archive, inputs, kept, output
+from face_embedding_client.cli.archive import Named
+from face_embedding_client.cli.kept import Answers, Identity, Kept
 from face_embedding_client.cli.output import Failure
+from face_embedding_client.cli.reporting import Report
 
-# A file, or one of its faces, by name with what became of it.
-Outcome: TypeAlias = tuple[str, Embedding | Failure]
+# A numbered file, what it is known by and what it holds.
+_Read: TypeAlias = tuple[int, Identity, bytes]
+# A numbered file, what it is known by if that is news, and what became of it.
+_Answered: TypeAlias = tuple[int, Identity | None, Answers]
 
 
 def embed(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     """Embed files; print the embeddings, or write them to a file."""
+    files = inputs.files_of(options)
     if options.output:
-        output.check_output(options.output, ".npz")
-    embed_them = _embed_all_faces if options.select == "all" else embed_files
-    outcomes = embed_them(client, options)
-    if options.json:
-        print(json.dumps([_row(*outcome, options) for outcome in outcomes], indent=2))
-    else:
-        for outcome in outcomes:
-            _print(*outcome, options)
-    done = [(name, outcome) for name, outcome in outcomes if isinstance(outcome, Embedding)]
-    if options.output:
-        _write(options.output, done, client.model_info().embedding_size)
-        wanted = sum(getattr(outcome, "missing", 1) for _, outcome in outcomes)
-        print(f"{len(done)} of {wanted} embeddings in {options.output}", file=sys.stderr)
-    return int(len(done) < len(outcomes))
+        return _embed_to_file(client, files, options)
+    if options.resume:
+        raise output.UsageError("--resume goes on with an --output")
+    counts = _embed(client, files, options, None)
+    return int(counts[False] > 0)
 
 
-def embed_files(client: FaceEmbeddingClient, options: argparse.Namespace) -> list[Outcome]:
+def _embed_to_file(
+    client: FaceEmbeddingClient, files: Sequence[Path], options: argparse.Namespace
+) -> int:
+    output.check_output(options.output, ".npz")
+    info = client.model_info()
+    terms = {"space": info.embedding_space, "detect": options.detect, "select": options.select}
+    with Kept(options.output, terms, resume=options.resume) as results:
+        counts = _embed(client, files, options, results)
+
+        def outcomes() -> Iterator[Named]:
+            for number, file in enumerate(files):
+                yield from _named(file, results.answers(number), options)
+
+        archive.write(options.output, outcomes, info.embedding_space, info.embedding_size)
+        results.remove()
+    done, failed = counts[True], counts[False]
+    print(f"{done} of {done + failed} embeddings in {options.output}", file=sys.stderr)
+    return int(failed > 0)
+
+
+def _embed(
+    client: FaceEmbeddingClient,
+    files: Sequence[Path],
+    options: argparse.Namespace,
+    results: Kept | None,
+) -> Counter[bool]:
+    """Embed files and print what becomes of them; return how many faces are embedded, or not."""
+    counts: Counter[bool] = Counter()
+    row, show = functools.partial(_row, options), functools.partial(_print, options)
+    where = f"{results.path}: go on with --resume" if results else ""
+    with Report(files, row, show, as_json=options.json, kept=where) as report:
+        for number, answers in _answered(client, files, options, results):
+            report.add(number, _named(files[number], answers, options))
+            counts.update(isinstance(answer, Embedding) for answer in answers)
+    return counts
+
+
+def embed_files(client: FaceEmbeddingClient, options: argparse.Namespace) -> list[Named]:
     """Embed one face of each file, and return what became of the files, in their order."""
-    files: list[Path] = options.files
-    outcomes: dict[int, Embedding | Failure] = {}
+    files = inputs.files_of(options)
+    answers = dict(_answered(client, files, options, None))
+    return [(str(file), answers[number][0]) for number, file in enumerate(files)]
+
+
+def _answered(
+    client: FaceEmbeddingClient,
+    files: Sequence[Path],
+    options: argparse.Namespace,
+    results: Kept | None,
+) -> Iterator[tuple[int, Answers]]:
+    """Yield the numbers of files, as they are answered, with what became of them."""
+    ready: deque[_Answered] = deque()
+    unanswered = _unanswered(files, results, ready)
+    answered = (
+        _embed_all_faces(client, unanswered)
+        if options.select == "all"
+        else _embed_one_face(client, unanswered, options)
+    )
+    with output.progress_bar(len(files), "file") as bar:
+        # Behind the last answer there may be files that needed none.
+        for news in itertools.chain(answered, [None]):
+            ready.extend([news] if news else [])
+            while ready:
+                number, file, answers = ready.popleft()
+                if results and file:
+                    results.add(number, file, answers)
+                yield number, answers
+                bar.update()
+
+
+def _unanswered(
+    files: Sequence[Path], results: Kept | None, ready: deque[_Answered]
+) -> Iterator[_Read]:
+    """Read files; yield those that are to be embedded, and put into `ready` what is known."""
+    for number, file in enumerate(files):
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            ready.append((number, Identity(str(file)), [error]))
+            continue
+        if not results:
+            yield number, Identity(str(file)), data
+            continue
+        identity = kept.identity(file, data)
+        answers = results.recall(number, identity)
+        if answers is None:
+            yield number, identity, data
+        else:
+            ready.append((number, None, answers))
+
+
+def _embed_one_face(
+    client: FaceEmbeddingClient, files: Iterator[_Read], options: argparse.Namespace
+) -> Iterator[_Answered]:
+    """Embed one face of each file."""
+    known: dict[str, Identity] = {}
 
     def faces() -> Iterator[tuple[str, Face]]:
-        for number, file in enumerate(files):
-            try:
-                face = face_of(file, options)
-            except OSError as error:
-                outcomes[number] = error
-            else:
-                yield str(number), face
+        for number, identity, data in files:
+            known[str(number)] = identity
+            yield str(number), _face(data, options)
 
-    with output.progress_bar(len(files), "face") as bar:
-        for number, outcome in client.embed_stream(faces()):
-            outcomes[int(number)] = outcome
-            bar.update()
-    return [(str(file), outcomes[number]) for number, file in enumerate(files)]
+    for number, outcome in client.embed_stream(faces()):
+        yield int(number), known.pop(number), [outcome]
+
+
+def _embed_all_faces(client: FaceEmbeddingClient, files: Iterator[_Read]) -> Iterator[_Answered]:
+    """Embed all faces of each file."""
+    answers: Answers
+    for number, identity, data in files:
+        try:
+            faces = client.embed_faces(data, outlast=True)
+        except FaceEmbeddingError as error:
+            answers = [output.of_one_file(error)]
+        else:
+            answers = [*faces, *([output.FacesMissing(faces)] if faces.missing else [])]
+        yield number, identity, answers
 
 
 def face_of(file: Path, options: argparse.Namespace) -> Face:
@@ -65,28 +160,23 @@ def face_of(file: Path, options: argparse.Namespace) -> Face:
     Raises:
         OSError: if it cannot be read.
     """
-    data = file.read_bytes()
+    return _face(file.read_bytes(), options)
+
+
+def _face(data: bytes, options: argparse.Namespace) -> Face:
     return Photograph(data, select=options.select or "only") if options.detect else data
 
 
-def _embed_all_faces(client: FaceEmbeddingClient, options: argparse.Namespace) -> list[Outcome]:
-    """Embed all faces of each file; the faces are named by the file and their number."""
-    outcomes: list[Outcome] = []
-    with output.progress_bar(len(options.files), "photograph") as bar:
-        for file in options.files:
-            try:
-                embeddings = client.embed_faces(file.read_bytes())
-            except (FaceEmbeddingError, OSError) as error:
-                outcomes.append((str(file), output.of_one_file(error)))
-            else:
-                outcomes += [(f"{file}#{number}", face) for number, face in enumerate(embeddings)]
-                if embeddings.missing:
-                    outcomes.append((str(file), output.FacesMissing(embeddings)))
-            bar.update()
-    return outcomes
+def _named(file: Path, answers: Answers, options: argparse.Namespace) -> list[Named]:
+    """Name what became of a file; all its faces by their number."""
+    several = options.select == "all"
+    return [
+        (f"{file}#{number}" if several and isinstance(answer, Embedding) else str(file), answer)
+        for number, answer in enumerate(answers)
+    ]
 
 
-def _row(name: str, outcome: Embedding | Failure, options: argparse.Namespace) -> dict[str, Any]:
+def _row(options: argparse.Namespace, name: str, outcome: Embedding | Failure) -> dict[str, Any]:
     if not isinstance(outcome, Embedding):
         return output.failure_row(name, outcome)
     row = {
@@ -101,7 +191,7 @@ def _row(name: str, outcome: Embedding | Failure, options: argparse.Namespace) -
     return row if options.output else row | {"values": outcome.values.tolist()}
 
 
-def _print(name: str, outcome: Embedding | Failure, options: argparse.Namespace) -> None:
+def _print(options: argparse.Namespace, name: str, outcome: Embedding | Failure) -> None:
     if not isinstance(outcome, Embedding):
         output.print_failure(name, outcome)
         return
@@ -112,12 +202,3 @@ def _print(name: str, outcome: Embedding | Failure, options: argparse.Namespace)
         parts.append(f"face {output.box_words(outcome.detection)}")
     print(" ".join(parts))
     output.print_warnings(name, outcome.warnings)
-
-
-def _write(file: Path, embeddings: list[tuple[str, Embedding]], size: int) -> None:
-    values = [embedding.values for _, embedding in embeddings]
-    np.savez(
-        file,
-        names=np.array([name for name, _ in embeddings], np.str_),
-        embeddings=np.array(values, np.float32).reshape(-1, size),
-    )

@@ -1,42 +1,45 @@
 """The command `faces`: where the faces of photographs are."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from face_embedding_client._errors import FaceEmbeddingError
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Detections
-from face_embedding_client.cli import output
+from face_embedding_client.cli import inputs, output
 from face_embedding_client.cli.output import Failure
+from face_embedding_client.cli.reporting import Report
 
 
 def faces(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     """Find the faces of photographs; print them, and draw them if asked to."""
-    files: list[Path] = options.files
+    files = inputs.files_of(options)
     if options.draw:
         if len(files) != 1:
             raise output.UsageError(f"--draw takes exactly one photograph, not {len(files)}")
         output.check_output(options.draw, ".png")
         draw_faces = output.drawing().draw_faces
-    outcomes: list[Detections | Failure] = []
-    with output.progress_bar(len(files), "photograph") as bar:
-        for file in files:
-            try:
-                outcomes.append(client.detect(file.read_bytes()))
-            except (FaceEmbeddingError, OSError) as error:
-                outcomes.append(output.of_one_file(error))
+    without = 0
+    with (
+        Report(files, _row, _print, as_json=options.json) as report,
+        output.progress_bar(len(files), "photograph") as bar,
+    ):
+        for number, file in enumerate(files):
+            found = _find(client, file)
+            report.add(number, [(str(file), found)])
+            without += not (isinstance(found, Detections) and found.faces)
             bar.update()
-    named = list(zip(map(str, files), outcomes, strict=True))
-    if options.json:
-        print(json.dumps([_row(name, outcome) for name, outcome in named], indent=2))
-    else:
-        for name, outcome in named:
-            _print(name, outcome)
-    if options.draw and isinstance(outcomes[0], Detections):
-        draw_faces(files[0].read_bytes(), outcomes[0], options.draw)
-    return int(not all(isinstance(found, Detections) and found.faces for found in outcomes))
+    if options.draw and isinstance(found, Detections):
+        draw_faces(files[0].read_bytes(), found, options.draw)
+    return int(without > 0)
+
+
+def _find(client: FaceEmbeddingClient, file: Path) -> Detections | Failure:
+    try:
+        return client.detect(file.read_bytes(), outlast=True)
+    except (FaceEmbeddingError, OSError) as error:
+        return output.of_one_file(error)
 
 
 def _row(name: str, found: Detections | Failure) -> dict[str, Any]:

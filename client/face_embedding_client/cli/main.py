@@ -1,7 +1,7 @@
 """The command `face-embedding`.
 
 Exit status: 0 for success, 1 if the answer is no (not serving, no match, undecided, no face, a file
-that was refused), 2 for an error.
+that was refused), 2 for an error, 130 if interrupted, 141 if nobody reads what is printed.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 from face_embedding_client._errors import FaceEmbeddingError
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Comparison, PreparedFace
-from face_embedding_client.cli import output
+from face_embedding_client.cli import inputs, output
 from face_embedding_client.cli.conformance import add_options as add_conformance_options
 from face_embedding_client.cli.conformance import conformance
 from face_embedding_client.cli.connection import add_options as add_connection_options
@@ -27,10 +27,29 @@ from face_embedding_client.cli.matrix import matrix
 
 EXIT_NO = 1
 EXIT_ERROR = 2
+# As a shell tells of SIGINT and of SIGPIPE: 128 and the number of the signal.
+EXIT_INTERRUPTED = 130
+EXIT_UNHEARD = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    output.show_anything()
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            output.flush()
+    except BrokenPipeError:
+        output.fall_silent()
+        return EXIT_UNHEARD
+    except OSError as error:
+        output.fall_silent()
+        print(f"face-embedding: error: cannot print: {error.strerror}", file=sys.stderr)
+        return EXIT_ERROR
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if getattr(options, "select", None) and not options.detect:
@@ -38,9 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with connect(options) as client:
             status: int = options.run(client, options)
+    except BrokenPipeError:
+        raise
     except (FaceEmbeddingError, OSError, output.UsageError) as error:
         print(f"{parser.prog}: error: {output.error_words(error)}", file=sys.stderr)
         return EXIT_ERROR
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return status
 
 
@@ -56,9 +80,18 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     command = add("embed", embed, "embed faces in JPEG, PNG or WebP files")
-    command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    inputs.add_options(command, "FILE")
     _add_detection(command, "only", "central", "largest", "all")
-    command.add_argument("--output", type=Path, help="write names and embeddings to this .npz file")
+    command.add_argument(
+        "--output",
+        type=Path,
+        help="write the embeddings, and all that is said of them, to this .npz",
+    )
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with what a run that did not end left beside --output, as a .part file",
+    )
     command = add("compare", _compare, "compare two faces (exit status 1: no match, or undecided)")
     command.add_argument("first", type=Path, metavar="A")
     command.add_argument("second", type=Path, metavar="B")
@@ -71,10 +104,10 @@ def _parser() -> argparse.ArgumentParser:
         "--operating-point", metavar="NAME", help="a threshold that 'info' shows as calibrated"
     )
     command = add("faces", faces, "find the faces of photographs (exit status 1: no face)")
-    command.add_argument("files", nargs="+", type=Path, metavar="PHOTO")
+    inputs.add_options(command, "PHOTO")
     command.add_argument("--draw", type=Path, help="draw the faces of one photograph to this .png")
     command = add("matrix", matrix, "compare all pairs of faces")
-    command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    inputs.add_options(command, "FILE")
     _add_detection(command, "only", "central", "largest")
     command.add_argument("--output", type=Path, help="draw a heat map to this .png file")
     command = add(

@@ -1,6 +1,8 @@
 """What the commands print: JSON in the contract's words, and words for people."""
 
+import contextlib
 import dataclasses
+import io
 import os
 import sys
 from collections.abc import Iterable
@@ -60,6 +62,34 @@ def check_output(output: Path, suffix: str) -> None:
         raise UsageError(f"the output {output} has to end with {suffix}")
     if not os.access(output.parent, os.W_OK):
         raise UsageError(f"the folder of {output} does not exist or cannot be written")
+    if output.exists() and not (output.is_file() and os.access(output, os.W_OK)):
+        raise UsageError(f"the output {output} is there, and is no file that can be written")
+
+
+def show_anything() -> None:
+    """Let names be printed that a terminal cannot show, or that are no text: as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def flush() -> None:
+    """Print what is not printed yet."""
+    if sys.stdout:
+        sys.stdout.flush()
+
+
+def fall_silent() -> None:
+    """Print nothing more, as what reads it is gone, or its disk is full."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        # Not every stream is a file, as in tests.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if not stream.isatty():
+                os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def progress_bar(total: int, unit: str) -> "tqdm[Any]":

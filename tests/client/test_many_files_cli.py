@@ -1,0 +1,238 @@
+"""The command `face-embedding` with many files: how they are named, and that nothing is lost."""
+
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mortal
+import numpy as np
+import pytest
+from supervised import Supervised
+
+from face_embedding_client.cli.output import UsageError
+from face_embedding_client.cli.writing import replaced
+from face_embedding_server.faces.images import Image as Face
+from support import encode, wait_until
+from support.processes import child_environment
+
+
+@pytest.fixture
+def folder(tmp_path: Path, faces: list[Face]) -> Path:
+    """A folder with faces in folders of it, and with what is no image."""
+    names = ["b/2.PNG", "b/c/1.jpeg", "a.png", ".hidden/x.png", ".x.png", "notes.txt"]
+    for name, face in zip(names, faces, strict=False):
+        path = tmp_path / "faces" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(face, ".jpg" if name.endswith("jpeg") else ".png"))
+    return tmp_path / "faces"
+
+
+@pytest.fixture
+def images(folder: Path) -> list[str]:
+    """The images of that folder that are not hidden, by name."""
+    return [str(folder / name) for name in ("a.png", "b/2.PNG", "b/c/1.jpeg")]
+
+
+@pytest.fixture
+def full_disk(images: list[str]) -> Iterator[list[str]]:
+    """Images on a disk on which no other file finds room for more than 4,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+    yield images
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def fragile(tmp_path: Path) -> Iterator[Supervised]:
+    """A server that can be killed."""
+    running = Supervised(tmp_path)
+    yield running
+    running.end()
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> list[Path]:
+    """Files whose contents tell them apart."""
+    files = [tmp_path / f"{number}.jpg" for number in range(4)]
+    for number, file in enumerate(files):
+        file.write_text(f"face{number}")
+    return files
+
+
+def names_in(out: str) -> list[str]:
+    return [row["name"] for row in json.loads(out)]
+
+
+def test_recursive(run: Any, folder: Path, images: list[str]) -> None:
+    """With `--recursive` a folder stands for the images below it, by name, without hidden ones."""
+    status, out, _ = run("embed", str(folder), "--recursive", "--json")
+    assert (status, names_in(out)) == (0, images)
+
+
+def test_empty_folder(run: Any, tmp_path: Path) -> None:
+    """A folder without images is an error."""
+    (tmp_path / "empty").mkdir()
+    status, _, err = run("embed", str(tmp_path / "empty"), "--recursive")
+    assert status == 2
+    assert f"there are no images in {tmp_path / 'empty'}" in err
+
+
+def test_no_files(run: Any) -> None:
+    """So is no file at all."""
+    assert run("embed")[::2] == (2, "face-embedding: error: no files are named\n")
+
+
+@pytest.mark.parametrize("command", ["embed", "faces", "matrix"])
+def test_list(command: str, run: Any, images: list[str], tmp_path: Path) -> None:
+    """`--files-from` names a list, a line each, for every command that takes files."""
+    listed = tmp_path / "list"
+    listed.write_bytes(b"\xef\xbb\xbf" + "\n".join(images[1:]).encode())
+    rows = json.loads(run(command, images[0], "--files-from", str(listed), "--json")[1])
+    found = rows["names"] if command == "matrix" else [row["name"] for row in rows]
+    assert found == images
+
+
+def test_null(run: Any, folder: Path, images: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--files-from - --null` reads names from standard input as `find -print0` writes them."""
+    odd = folder / "a\nb.png"
+    Path(images[0]).rename(odd)
+    given = io.TextIOWrapper(io.BytesIO(os.fsencode(odd) + b"\0"))
+    monkeypatch.setattr(sys, "stdin", given)
+    assert names_in(run("embed", "--files-from", "-", "--null", "--json")[1]) == [str(odd)]
+
+
+def test_list_with_zeros(run: Any, tmp_path: Path) -> None:
+    """A list that has them asks for `--null`."""
+    (tmp_path / "list").write_bytes(b"a\0b\0")
+    status, _, err = run("embed", "--files-from", str(tmp_path / "list"))
+    assert status == 2
+    assert "add --null" in err
+
+
+def test_archive(run: Any, images: list[str], tmp_path: Path) -> None:
+    """The .npz has for each face all that is said of it, and the files that have none."""
+    output, junk = tmp_path / "x.npz", tmp_path / "junk.png"
+    junk.write_bytes(b"junk")
+    Path(images[1]).write_bytes(encode(np.zeros((112, 112, 3), np.uint8)))
+    assert run("embed", *images, str(junk), "--output", str(output))[0] == 1
+    rows = json.loads(run("embed", *images, "--json")[1])
+    with np.load(output) as archive:
+        assert archive["names"].tolist() == images
+        np.testing.assert_array_equal(
+            archive["embeddings"], np.array([row["values"] for row in rows], np.float32)
+        )
+        np.testing.assert_array_equal(
+            archive["norms"], np.array([row["norm"] for row in rows], np.float32)
+        )
+        assert {str(archive["space"])} == {row["space"] for row in rows}
+        for name in ("model_version", "precision"):
+            assert archive[f"{name}s"].tolist() == [row[name] for row in rows]
+        assert [json.loads(text) for text in archive["warnings"]] == [
+            row["warnings"] for row in rows
+        ]
+        assert rows[1]["warnings"]
+        assert archive["error_names"].tolist() == [str(junk)]
+        assert archive["error_reasons"].tolist() == ["IMAGE_UNREADABLE"]
+
+
+def test_full_disk(run: Any, full_disk: list[str], tmp_path: Path) -> None:
+    """A disk that is full leaves an earlier output as it was."""
+    output = tmp_path / "x.npz"
+    output.write_bytes(b"earlier")
+    status, _, err = run("embed", *full_disk * 5, "--output", str(output))
+    assert (status, output.read_bytes()) == (2, b"earlier")
+    assert f"{output}.part cannot be written: File too large" in err
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_replaced(tmp_path: Path) -> None:
+    """What finds no room does not take the place of a file, and leaves nothing behind."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    file = folder / "file"
+    file.write_bytes(b"earlier")
+    with pytest.raises(UsageError, match="cannot be written"), replaced(file) as written:
+        written.write(bytes(5000))
+    assert (file.read_bytes(), list(folder.iterdir())) == (b"earlier", [file])
+
+
+def test_replaced_keeps_link_and_mode(tmp_path: Path) -> None:
+    """What replaces a file behind a link keeps the link, and the mode of the file."""
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_bytes(b"earlier")
+    file.chmod(0o640)
+    link.symlink_to(file)
+    with replaced(link) as written:
+        written.write(b"later")
+    assert (link.is_symlink(), file.read_bytes(), file.stat().st_mode & 0o777) == (
+        True,
+        b"later",
+        0o640,
+    )
+
+
+def embed(server: Supervised, output: Path, *arguments: object) -> list[str]:
+    """Return the command that embeds to a file."""
+    flags = ["--address", server.address, "--outage", "0", "--output", str(output)]
+    command = [sys.executable, "-m", "face_embedding_client", "embed", *flags]
+    return [*command, *map(str, arguments)]
+
+
+def result(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, env=child_environment()
+    )
+
+
+@pytest.mark.slow
+def test_resume(fragile: Supervised, few: list[Path], tmp_path: Path) -> None:
+    """What was answered before the server went is kept, and not sent again with `--resume`."""
+    output = tmp_path / "x.npz"
+    output.write_bytes(b"earlier")
+    last = few.pop()
+    assert result(embed(fragile, output, *few[:2])).returncode == 0
+    output.write_bytes(b"earlier")
+    last.write_bytes(mortal.POISON)
+    first = result(embed(fragile, output, *few, last))
+    assert (first.returncode, output.read_bytes()) == (2, b"earlier")
+    assert f"1 of 4 files have no answer; the others are kept in {output}.part" in first.stderr
+    fragile.start()
+    last.write_text("good")
+    again = result(embed(fragile, output, *few, last, "--resume"))
+    assert (again.returncode, again.stderr) == (0, f"4 of 4 embeddings in {output}\n")
+    assert fragile.asked_for(b"face2") == 1
+    with np.load(output) as archive:
+        assert archive["norms"].tolist() == [5, 5, 5, 4]
+    assert not output.with_name("x.npz.part").exists()
+
+
+@pytest.mark.slow
+def test_interrupted(fragile: Supervised, few: list[Path], tmp_path: Path) -> None:
+    """So is what was answered before Ctrl-C."""
+    output, part = tmp_path / "x.npz", tmp_path / "x.npz.part"
+    few[2].unlink()
+    os.mkfifo(few[2])  # What reads it waits.
+    command = embed(fragile, output, *few)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=child_environment()
+    ) as process:
+        wait_until(lambda: part.exists() and part.read_bytes().count(b"\n") == 3)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert process.returncode == 130
+    assert f"{few[3]}: the command ended before its answer" in err
+    assert err.endswith("face-embedding: interrupted\n")
+    few[2].unlink()
+    few[2].write_text("face2")
+    refused = result(command)
+    assert refused.returncode == 2
+    assert "go on with them by --resume, or remove it" in refused.stderr
+    assert result([*command, "--resume"]).returncode == 0
+    assert [fragile.asked_for(f"face{number}".encode()) for number in range(4)] == [1] * 4
