@@ -120,7 +120,9 @@ class AsyncFaceEmbeddingClient:
                 changed.notify()
                 item_id, outcome = _answers.stream_item(response)
                 if item and isinstance(outcome, ServerUnavailableError):
-                    outcome = await self._run(self._operations.embed_item(item, outcome))
+                    outcome = await self._run(
+                        self._operations.embed_item(item, outcome, items.answered)
+                    )
                 yield item_id, outcome
                 for refused in items.take_refused():
                     yield refused
@@ -132,7 +134,7 @@ class AsyncFaceEmbeddingClient:
         changed.notify()
         await asyncio.sleep(wait_s)
         for item, lost in suspects:
-            yield item.id, await self._run(self._operations.embed_item(item, lost))
+            yield item.id, await self._run(self._operations.embed_item(item, lost, items.answered))
 
     async def embed_faces(
         self, image: bytes | RawFace, *, raw: bool = False, outlast: bool = False

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
-from face_embedding_client import _address, _errors, _messages
+from face_embedding_client import _address, _errors, _messages, _proxies
 from face_embedding_client._errors import FaceEmbeddingError
 from face_embedding_client._types import Tls
 
@@ -46,6 +46,8 @@ _HINTS = {
 _CLOSED = "last error: UNAVAILABLE"
 _CLOSED_WITH_TLS = "the server may ask for a client certificate that it trusts"
 _CLOSED_WITHOUT_TLS = "the server may speak TLS only"
+# How a server fails that a proxy does not reach.
+_UNREACHED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 @dataclass(frozen=True)
@@ -107,14 +109,16 @@ class Connection:
         """Return the error that a failed call stands for."""
         return _errors.from_rpc_error(error, self.address, self._hint)
 
-    def _hint(self, details: str) -> str:
-        """Return what to do about what gRPC says of a failed connection, if that is known."""
+    def _hint(self, code: grpc.StatusCode, details: str) -> str:
+        """Return what to do about what gRPC says of a failed call, if that is known."""
         for words, hint in _HINTS.items():
             if words in details:
                 return hint
         # A server closes a connection at once that is not of its kind, and gives no reason.
         if _CLOSED in details and "Socket closed" in details:
             return _CLOSED_WITHOUT_TLS if self.tls is None else _CLOSED_WITH_TLS
+        if code in _UNREACHED and not _proxies.is_local(self.address):
+            return _proxies.hint()
         return ""
 
     def _options(self, balanced: bool) -> list[tuple[str, Any]]:
@@ -126,6 +130,7 @@ class Connection:
             # only 256 KiB, less than most photographs have.
             ("grpc.per_rpc_retry_buffer_size", limit),
             ("grpc.enable_retries", int(self.repeating)),
+            ("grpc.enable_http_proxy", int(not _proxies.is_local(self.address))),
             # Or all channels to an address would share one connection.
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.keepalive_time_ms", _KEEPALIVE_S * _MS),

@@ -200,14 +200,14 @@ def from_status(status: status_pb2.Status, request_id: str = "") -> FaceEmbeddin
 
 
 def from_rpc_error(
-    error: grpc.RpcError, address: str, hint: Callable[[str], str]
+    error: grpc.RpcError, address: str, hint: Callable[[grpc.StatusCode, str], str]
 ) -> FaceEmbeddingError:
     """Return the error that a failed call stands for.
 
     Args:
         error: what gRPC raised.
         address: where the call went.
-        hint: returns what to do about what gRPC says, or nothing.
+        hint: returns what to do about a code and what gRPC says, or nothing.
     """
     # Every failed call is both an error and the call itself.
     call: grpc.Call = error  # type: ignore[assignment]
@@ -222,7 +222,7 @@ def from_rpc_error(
         return made
     code = call.code()
     details = call.details() or code.name
-    advice = hint(details)
+    advice = hint(code, details)
     message = f"{address}: {advice} ({details})" if advice else f"{address}: {details}"
     return _kind(code, "", details)(message, "", "", code, request_id, pushback_s)
 

@@ -98,9 +98,10 @@ class Operations:
         fitting = [item for item in messages if item[0] not in outcomes]
         try:
             for batch in _messages.batches(fitting, info):
-                yield from self._embed_batch(batch, self.options(raw), outlast, outcomes)
+                waiting = outlast and _any_embedded(outcomes)
+                yield from self._embed_batch(batch, self.options(raw), waiting, outcomes)
         except FaceEmbeddingError as error:
-            if not any(isinstance(outcome, Embedding) for outcome in outcomes.values()):
+            if not _any_embedded(outcomes):
                 raise
             return [outcomes.get(index, error) for index, _ in messages]
         return [outcomes[index] for index, _ in messages]
@@ -166,7 +167,7 @@ class Operations:
         return _answers.embedding_or_error(response.results[0], response.model_version)
 
     def embed_item(
-        self, item: pb.EmbedStreamRequest, after: FaceEmbeddingError
+        self, item: pb.EmbedStreamRequest, after: FaceEmbeddingError, outlast: bool
     ) -> Operation[Outcome]:
         """Embed an item of a stream by a call of its own, after it failed there.
 
@@ -176,7 +177,7 @@ class Operations:
         request = pb.EmbedRequest(
             model=item.model, faces=[item.face], normalization=item.normalization
         )
-        attempts = Attempts(self._rule, f"item {item.id!r}", "face", outlast=True)
+        attempts = Attempts(self._rule, f"item {item.id!r}", "face", outlast=outlast)
         try:
             response = yield from self._repeat("Embed", request, attempts, after)
         except FaceEmbeddingError as error:
@@ -268,3 +269,7 @@ class Operations:
             # Either no server can be reached, or those that can do not serve: ask one of them.
             response = yield Call("CheckAny", request, self._rule.timeout_s)
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _any_embedded(outcomes: dict[int, Outcome]) -> bool:
+    return any(isinstance(outcome, Embedding) for outcome in outcomes.values())

@@ -58,6 +58,8 @@ class Items:
         # What the caller's own iterable raised, which ends the items.
         self.failure: BaseException | None = None
         self.all_taken = False
+        # Whether there is something to lose, for which a server that is away is waited for.
+        self.answered = False
         self.closed = False
         # Counts the streams, so that what sends for one stops with it.
         self.opened = 0
@@ -127,6 +129,7 @@ class Items:
         """Note an answer, and return the item that it is for."""
         self._asked = False
         self._attempts = None
+        self.answered = True
         if response.result.HasField("embedding"):
             self._rule.budget.earn()
         return self._sent.pop(response.id, None)
@@ -174,7 +177,9 @@ class Items:
         if isinstance(error, ConnectionLostError) or error.reason == _CALLER_SILENT:
             # The server had nothing to do, or its caller took no answer: it was no item's fault.
             error = self._unavailable(ServerUnavailableError, error.message)
-        self._attempts = self._attempts or Attempts(self._rule, "EmbedStream", outlast=True)
+        self._attempts = self._attempts or Attempts(
+            self._rule, "EmbedStream", outlast=self.answered
+        )
         wait_s = self._attempts.wait_s(error)
         self._unsent.extendleft(reversed(self._sent.values()))
         self._sent.clear()

@@ -57,8 +57,9 @@ class FaceEmbeddingClient:
         connections: the most connections that are opened to a server; more than one only while
             more than four calls are under way on each, of which a stream fills one alone. A server
             with several processes needs them to have them all called.
-        outage_s: for how many seconds in a row a stream and `embed_many` wait for a server that is
-            away, as it is while it is started anew; other calls do if they are told to outlast it.
+        outage_s: for how many seconds in a row a stream and `embed_many` that have answers to lose
+            wait for a server that is away, as it is while it is started anew; other calls do if
+            they are told to outlast it.
 
     Every method raises a `FaceEmbeddingError` if the call fails.
 
@@ -160,7 +161,9 @@ class FaceEmbeddingClient:
                         changed.notify_all()
                     item_id, outcome = _answers.stream_item(response)
                     if item and isinstance(outcome, ServerUnavailableError):
-                        outcome = self._run(self._operations.embed_item(item, outcome))
+                        outcome = self._run(
+                            self._operations.embed_item(item, outcome, items.answered)
+                        )
                     yield item_id, outcome
                     yield from items.take_refused()
                     items.asking()
@@ -175,7 +178,7 @@ class FaceEmbeddingClient:
             changed.notify_all()
         time.sleep(wait_s)
         for item, lost in suspects:
-            yield item.id, self._run(self._operations.embed_item(item, lost))
+            yield item.id, self._run(self._operations.embed_item(item, lost, items.answered))
 
     def embed_faces(
         self, image: bytes | RawFace, *, raw: bool = False, outlast: bool = False
