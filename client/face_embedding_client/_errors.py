@@ -161,6 +161,15 @@ def of_item(error: FaceEmbeddingError) -> FaceEmbeddingError:
     return _renamed(error, lambda text: text.replace("faces[0]", "face", 1))
 
 
+def of_side(error: FaceEmbeddingError, side: str) -> FaceEmbeddingError:
+    """Return the error of the only face of a request for a caller who gave it to be compared."""
+    if not error.field or error.field.startswith("faces[0]"):
+        return _renamed(error, lambda text: text.replace("faces[0]", f"{side}.face", 1))
+    # It was not sent, and knows of no request.
+    field = f"{side}.face.{error.field}"
+    return _renamed(error, lambda text: field if text == error.field else f"{field}: {text}")
+
+
 def _renamed(error: FaceEmbeddingError, rename: Callable[[str], str]) -> FaceEmbeddingError:
     field, message = rename(error.field), rename(error.message)
     code, request_id, again_s = error.code, error.request_id, error.retry_after_s

@@ -26,6 +26,8 @@ MAX_MESSAGE_BYTES = 64 << 20
 _MESSAGE_OVERHEAD_BYTES = 1024
 _FACE_OVERHEAD_BYTES = 64
 _ANSWER_OVERHEAD_BYTES = 512
+# Any server takes so much in one message.
+_LEAST_ROOM_BYTES = 1 << 20
 _VALUE_BYTES = 4
 _CHANNEL_ORDERS = {"RGB": pb.CHANNEL_ORDER_RGB, "BGR": pb.CHANNEL_ORDER_BGR}
 _SELECTIONS = {
@@ -123,6 +125,11 @@ def too_large(image: pb.Face | pb.DetectRequest, info: ModelInfo) -> InvalidRequ
         image.WhichOneof("image") or "",
         grpc.StatusCode.INVALID_ARGUMENT,
     )
+
+
+def surely_fits(request: pb.CompareRequest, info: ModelInfo | None = None) -> bool:
+    """Return whether a comparison fits into a message: of any server, or of one with limits."""
+    return request.ByteSize() <= (_room(info) if info else _LEAST_ROOM_BYTES)
 
 
 def batches(

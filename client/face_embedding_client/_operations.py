@@ -5,6 +5,7 @@ call that fails is raised where it was yielded. It also yields waits, before a c
 Each client runs operations in its own way, so the logic is here once.
 """
 
+import dataclasses
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ from face_embedding_client._types import (
     Embedding,
     Face,
     ModelInfo,
+    PreparedFace,
     RawFace,
 )
 
@@ -248,8 +250,38 @@ class Operations:
     ) -> Operation[Comparison]:
         """Compare two faces."""
         request = _messages.compare_request(first, second, threshold, operating_point, self._model)
+        if not _messages.surely_fits(request):
+            info = yield from self.known_info()
+            if not _messages.surely_fits(request, info):
+                return (yield from self._compare_apart(first, second, threshold, operating_point))
         response = yield from self.call("Compare", request)
         return _answers.comparison(response)
+
+    def _compare_apart(
+        self,
+        first: Face | Embedding,
+        second: Face | Embedding,
+        threshold: float | None,
+        operating_point: str | None,
+    ) -> Operation[Comparison]:
+        """Compare faces that do not fit into one message: embed each by itself before."""
+        sides: dict[str, Embedding] = {}
+        prepared: dict[str, PreparedFace] = {}
+        for name, side in (("first", first), ("second", second)):
+            if isinstance(side, Embedding):
+                sides[name] = side
+                continue
+            try:
+                made = sides[name] = yield from self.embed(side, raw=False)
+            except FaceEmbeddingError as error:
+                raise _errors.of_side(error, name) from error
+            prepared[name] = PreparedFace(made.detection, made.warnings)
+        compared = yield from self.compare(
+            sides["first"], sides["second"], threshold, operating_point
+        )
+        return dataclasses.replace(
+            compared, first=prepared.get("first"), second=prepared.get("second")
+        )
 
     def model_info(self) -> Operation[ModelInfo]:
         """Describe the served model, and remember its limits."""

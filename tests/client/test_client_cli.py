@@ -151,3 +151,58 @@ def test_as_module(server: RunningServer) -> None:
     """The command runs as `python -m face_embedding_client`."""
     command = [sys.executable, "-m", "face_embedding_client", "health", "--address", server.address]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "SERVING\n"
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_compare_refused(side: int, run: Any, files: list[str], tmp_path: Path) -> None:
+    """A face that is refused, or cannot be read, is a no with its reason, in words and as JSON."""
+    junk = tmp_path / "junk.png"
+    junk.write_bytes(b"junk")
+    for name, reason in ((str(junk), "IMAGE_UNREADABLE"), (f"{junk}.gone", "FILE_UNREADABLE")):
+        sides = [files[0], files[1]]
+        sides[side] = name
+        status, out, _ = run("compare", *sides, "--json")
+        row = json.loads(out)
+        assert (status, row["name"], row["error"]["reason"]) == (1, name, reason)
+        status, out, err = run("compare", *sides)
+        assert (status, out) == (1, "")
+        assert err.startswith(f"{name}: ")
+
+
+def test_compare_unknown_operating_point(run: Any, files: list[str]) -> None:
+    """An operating point that is not there is an error, and no answer about a face."""
+    status, out, err = run("compare", *files[:2], "--operating-point", "none")
+    assert (status, out) == (2, "")
+    assert "no operating point 'none'" in err
+
+
+def test_compare_stored(run: Any, files: list[str], tmp_path: Path) -> None:
+    """`compare` takes embeddings that `embed --output` stored, by name, and alone without one."""
+    many, one = tmp_path / "many.npz", tmp_path / "one.npz"
+    run("embed", *files, "--output", str(many))
+    run("embed", files[1], "--output", str(one))
+    wanted = run("compare", files[0], files[1], "--json")[1]
+    found = run("compare", f"{many}#{files[0]}", str(one), "--json")[1]
+    similarity = [json.loads(text)["cosine_similarity"] for text in (wanted, found)]
+    assert similarity[0] == pytest.approx(similarity[1], abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "words"), [("#x", "has 0 embeddings named 'x'"), ("", "has 3")])
+def test_compare_not_stored(
+    name: str, words: str, run: Any, files: list[str], tmp_path: Path
+) -> None:
+    """What is not stored, or not by one name, is an error."""
+    many = tmp_path / "many.npz"
+    run("embed", *files, "--output", str(many))
+    status, _, err = run("compare", f"{many}{name}", files[0])
+    assert status == 2
+    assert words in err
+
+
+def test_compare_with_no_archive(run: Any, files: list[str], tmp_path: Path) -> None:
+    """A file that has no embeddings with their space is refused."""
+    other = tmp_path / "other.npz"
+    np.savez(other, embeddings=np.zeros((1, 128)))
+    status, _, err = run("compare", str(other), files[0])
+    assert status == 2
+    assert "is no file of embeddings with their space" in err

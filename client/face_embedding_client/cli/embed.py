@@ -154,12 +154,15 @@ def _embed_all_faces(client: FaceEmbeddingClient, files: Iterator[_Read]) -> Ite
         yield number, identity, answers
 
 
-def face_of(file: Path, options: argparse.Namespace) -> Face:
-    """Read a file as what `--detect` and `--select` say that it is.
+def side_of(file: Path, options: argparse.Namespace) -> Face | Embedding:
+    """Read a file as what `--detect` and `--select` say that it is, or a stored embedding.
 
     Raises:
         OSError: if it cannot be read.
+        UsageError: if it has no such embedding.
     """
+    if archive.names_embedding(str(file)):
+        return archive.read(str(file))
     return _face(file.read_bytes(), options)
 
 

@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from face_embedding_client._errors import FaceEmbeddingError
+from face_embedding_client._errors import FaceEmbeddingError, InvalidRequestError
 from face_embedding_client._sync import FaceEmbeddingClient
-from face_embedding_client._types import Comparison, PreparedFace
+from face_embedding_client._types import Comparison, Embedding, Face, PreparedFace
 from face_embedding_client.cli import inputs, output
 from face_embedding_client.cli.conformance import add_options as add_conformance_options
 from face_embedding_client.cli.conformance import conformance
 from face_embedding_client.cli.connection import add_options as add_connection_options
 from face_embedding_client.cli.connection import connect
-from face_embedding_client.cli.embed import embed, face_of
+from face_embedding_client.cli.embed import embed, side_of
 from face_embedding_client.cli.faces import faces
 from face_embedding_client.cli.matrix import matrix
 
@@ -93,8 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         help="go on with what a run that did not end left beside --output, as a .part file",
     )
     command = add("compare", _compare, "compare two faces (exit status 1: no match, or undecided)")
-    command.add_argument("first", type=Path, metavar="A")
-    command.add_argument("second", type=Path, metavar="B")
+    stored = "a file, or an embedding that 'embed --output' stored: FILE.npz#NAME"
+    command.add_argument("first", type=Path, metavar="A", help=stored)
+    command.add_argument("second", type=Path, metavar="B", help=stored)
     _add_detection(command, "only", "central", "largest")
     criterion = command.add_mutually_exclusive_group()
     criterion.add_argument(
@@ -134,12 +135,22 @@ def _add_detection(command: argparse.ArgumentParser, *selections: str) -> None:
 
 
 def _compare(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
-    result = client.compare(
-        face_of(options.first, options),
-        face_of(options.second, options),
-        threshold=options.threshold,
-        operating_point=options.operating_point,
-    )
+    files = {"first": options.first, "second": options.second}
+    sides: dict[str, Face | Embedding] = {}
+    try:
+        for side, file in files.items():
+            sides[side] = side_of(file, options)
+        result = client.compare(
+            sides["first"],
+            sides["second"],
+            threshold=options.threshold,
+            operating_point=options.operating_point,
+        )
+    except (InvalidRequestError, OSError) as error:
+        of_side = error.field.partition(".")[0] if isinstance(error, InvalidRequestError) else side
+        if of_side not in files:
+            raise
+        return _refused(str(files[of_side]), error, options)
     is_told = not math.isnan(result.cosine_similarity)
     if options.json:
         facts = {
@@ -159,6 +170,14 @@ def _compare(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
         for file, prepared in ((options.first, result.first), (options.second, result.second)):
             output.print_warnings(str(file), prepared.warnings if prepared else ())
     return 0 if result.decision in (None, "MATCH") else EXIT_NO
+
+
+def _refused(name: str, error: output.Failure, options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps(output.failure_row(name, error), indent=2))
+    else:
+        output.print_failure(name, error)
+    return EXIT_NO
 
 
 def _prepared(prepared: PreparedFace | None) -> dict[str, Any] | None:
