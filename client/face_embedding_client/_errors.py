@@ -33,16 +33,24 @@ _PUSHBACK_KEY = "grpc-retry-pushback-ms"
 _MS = 1000
 # Of a 32-bit number, which gRPC takes.
 _MOST_DIGITS = 10
-# How gRPC's own words begin about a call that never left, since no connection or no address was
-# there for it; of some names there are two, as versions differ. With whatever else, which may be a
-# proxy's words, the request may have been on its way.
+# How the words of gRPC and of Envoy begin about a call that never left, since no connection or no
+# address was there for it; of some there are two, as versions differ. With whatever else the
+# request may have been on its way.
+_RESET = "upstream connect error or disconnect/reset before headers. reset reason: "
 _NEVER_SENT = (
     "failed to connect to all addresses",
     "connections to all backends failing",
     "errors resolving ",
     "DNS resolution failed",
     "empty address list",
+    "no healthy upstream",
+    f"{_RESET}connection failure",
+    f"{_RESET}local connection failure",
+    f"{_RESET}remote connection failure",
+    f"{_RESET}overflow",
 )
+# A client cancels no call whose answer is awaited: then it was the server, or what is between.
+_LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 # What gRPC's asyncio says instead of how a stream ended, where it was just sending.
 _NOT_TOLD = "Internal error from Core"
 
@@ -245,9 +253,9 @@ def _parsed(status: bytes) -> status_pb2.Status | None:
 
 
 def _kind(code: grpc.StatusCode, reason: str, details: str) -> type[FaceEmbeddingError]:
-    """Return the class of an error; an unexplained UNAVAILABLE counts as a lost connection."""
+    """Return the class of an error; what ends a call without a reason is a lost connection."""
     explained = reason or details.startswith(_NEVER_SENT)
-    unexplained = code is grpc.StatusCode.UNAVAILABLE and not explained
+    unexplained = code in _LOST and not explained
     if unexplained or (code is grpc.StatusCode.INTERNAL and details == _NOT_TOLD):
         return ConnectionLostError
     return _BY_CODE.get(code, ServerError)

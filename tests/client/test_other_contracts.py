@@ -179,5 +179,5 @@ class Refused(grpc.RpcError):
 )
 def test_odd_trailers(trailer: tuple[str, str | bytes]) -> None:
     """Trailers that are not what they should be leave an error of this package."""
-    found = _errors.from_rpc_error(Refused(trailer), "address", lambda _: "")
+    found = _errors.from_rpc_error(Refused(trailer), "address", lambda *_: "")
     assert isinstance(found, InvalidRequestError)
