@@ -164,13 +164,16 @@ def model_info(response: pb.GetModelInfoResponse) -> ModelInfo:
         max_image_pixels=limits.max_image_pixels,
         drift=_same_fields(Drift, response.drift) if response.HasField("drift") else None,
         detector=response.detector,
-        operating_points=tuple(
-            _same_fields(OperatingPoint, point) for point in response.operating_points
-        ),
+        operating_points=tuple(map(_operating_point, response.operating_points)),
         model_version=response.model_version,
         served_models=tuple(response.served_models),
         precision_reason=response.precision_reason,
     )
+
+
+def _operating_point(message: pb.OperatingPoint) -> OperatingPoint:
+    selection = _enum_name(pb.FaceSelection, message.selection) if message.selection else ""
+    return dataclasses.replace(_same_fields(OperatingPoint, message), selection=selection)
 
 
 def _same_fields(kind: type[T], message: Any) -> T:

@@ -240,7 +240,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A calibrated threshold; the fields are those of the contract's `OperatingPoint`."""
+    """A calibrated threshold; the fields are those of the contract's `OperatingPoint`.
+
+    `selection` is `ONLY`, `CENTRAL` or `LARGEST`, or empty.
+    """
 
     name: str
     threshold: float
@@ -250,6 +253,8 @@ class OperatingPoint:
     false_match_rate_high: float
     false_non_match_rate: float
     false_non_match_rate_high: float
+    detector: str = ""
+    selection: str = ""
 
 
 @dataclass(frozen=True)

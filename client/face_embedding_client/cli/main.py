@@ -209,10 +209,12 @@ def _info(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
 
 
 def _point_words(point: dict[str, Any]) -> str:
+    made = "; calibrated on faces by {detector}, {selection}" if point["detector"] else ""
     return (
         "{name}: threshold {threshold:.4f} ({threshold_low:.4f} to {threshold_high:.4f}), "
         "false match rate {false_match_rate:.3g} (at most {false_match_rate_high:.3g}), "
         "false non-match rate {false_non_match_rate:.3g} (at most {false_non_match_rate_high:.3g})"
+        f"{made}"
     ).format(**point)
 
 

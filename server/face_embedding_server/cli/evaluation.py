@@ -1,19 +1,18 @@
-"""`evaluate`, `calibrate` and `drift`: what a model is worth on the operator's own faces."""
+"""`evaluate` and `calibrate`: what a model is worth on the operator's own faces."""
 
 import argparse
 import contextlib
+import dataclasses
 import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from face_embedding_models import regular_files
-from face_embedding_models.openvino.precision import DRIFT_THRESHOLD
 from face_embedding_server import settings
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.evaluation import (
-    change,
     embedding,
+    left_out,
     metrics,
     pairs,
     plots,
@@ -21,16 +20,18 @@ from face_embedding_server.evaluation import (
     report,
 )
 from face_embedding_server.evaluation.calibrating import calibrate
-from face_embedding_server.evaluation.change import Change
 from face_embedding_server.evaluation.embedding import Embedder
 from face_embedding_server.evaluation.pairs import Pairs
 from face_embedding_server.evaluation.remote import Remote
 from face_embedding_server.evaluation.report import Scored
-from face_embedding_server.faces.images import image_files
+from face_embedding_server.faces.face import Selection
 from face_embedding_server.inference import operating_points
-from face_embedding_server.inference.operating_points import Calibration, OperatingPoint
+from face_embedding_server.inference.operating_points import (
+    Calibration,
+    OperatingPoint,
+    SelectionName,
+)
 
-EXIT_NO = 1
 # What each source of pairs needs beside it.
 _TOGETHER = (
     ("pairs", "images", "the folder of its images"),
@@ -47,20 +48,29 @@ _OF_A_MODEL_HERE = {
 _OF_A_SERVER = {each.name for each in fields(Remote)} - {"address", "model"}
 
 
+# Not all faces of a photograph, of which none would be the one that a pair means.
+_SELECTIONS: dict[Selection | None, SelectionName] = {
+    None: "",
+    Selection.ONLY: "only",
+    Selection.CENTRAL: "central",
+    Selection.LARGEST: "largest",
+}
+
+
 class UsageError(OperatorError):
     """Options that do not fit together."""
 
 
 def add_evaluate_options(command: argparse.ArgumentParser) -> None:
     """Add the options of `evaluate`."""
-    _add_common_options(command, _evaluate)
+    add_common_options(command, _evaluate)
     _add_pairs_options(command)
     command.add_argument("--output", type=Path, help="a folder for report.json and the plots")
 
 
 def add_calibrate_options(command: argparse.ArgumentParser) -> None:
     """Add the options of `calibrate`."""
-    _add_common_options(command, _calibrate)
+    add_common_options(command, _calibrate)
     _add_pairs_options(command)
     command.add_argument("--output", type=Path, required=True, help="the file to write, JSON")
     command.add_argument(
@@ -71,25 +81,18 @@ def add_calibrate_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_drift_options(command: argparse.ArgumentParser) -> None:
-    """Add the options of `drift`."""
-    _add_common_options(command, _drift)
-    for name in ("before", "after"):
-        command.add_argument(name, metavar=name.upper(), help="MODEL[:BACKEND[:PRECISION]]")
-    command.add_argument("--images", type=Path, required=True, help="a folder of images")
-    command.add_argument("--calibration", type=Path, help="decide at its operating points")
-    command.add_argument(
-        "--threshold",
-        type=float,
-        default=DRIFT_THRESHOLD,
-        help="decide at this similarity, without a calibration (default: %(default)s)",
-    )
-
-
-def _add_common_options(command: argparse.ArgumentParser, run: Any) -> None:
+def add_common_options(command: argparse.ArgumentParser, run: Any) -> None:
+    """Add what all commands have that embed many images, and what runs the command."""
     command.add_argument("--store", type=Path, help="the folder with the models")
     command.add_argument(
         "--detect", action="store_true", help="the images are photographs, not aligned faces"
+    )
+    command.add_argument(
+        "--select",
+        choices=[name for name in _SELECTIONS.values() if name],
+        help="of several faces in a photograph: 'only' leaves the photograph out and names it, "
+        "'central' takes a large one in the middle, 'largest' the one with the largest box "
+        "(default with --detect: only)",
     )
     command.add_argument("--detector", help="what finds the faces")
     command.add_argument("--detector-precision", help="the precision of the detector's networks")
@@ -119,16 +122,30 @@ def _rates(text: str) -> list[float]:
     return [float(rate) for rate in text.split(",")]
 
 
+def selection_of(options: argparse.Namespace) -> Selection | None:
+    """Return which face of a photograph is taken; None if the faces come aligned.
+
+    Raises:
+        UsageError: if one is to be selected of aligned faces.
+    """
+    if not options.detect:
+        if options.select:
+            raise UsageError("--select needs --detect")
+        return None
+    return Selection[options.select.upper()] if options.select else Selection.ONLY
+
+
 def _evaluate(options: argparse.Namespace) -> int:
+    select = selection_of(options)
     given = _read_pairs(options)
     with _embedder(options) as embedder:
         straight, mirrored = (
-            embedding.embed_images(embedder, given.images, detect=options.detect, mirror=mirror)
+            embedding.embed_images(embedder, given.images, select=select, mirror=mirror)
             for mirror in (False, True)
         )
         plain = report.score(given, straight)
         flipped = report.score(given, straight.with_mirror_images(mirrored))
-        document = report.evaluate(embedder, plain, flipped)
+        document = report.evaluate(embedder, plain, flipped, name_of(select))
     if options.output:
         _write_report(document, plain, options.output)
     print(json.dumps(document, indent=2) if options.json else report.text(document))
@@ -149,19 +166,34 @@ def _write_report(document: dict[str, Any], scored: Scored, folder: Path) -> Non
         raise UsageError(f"the report cannot be written to {folder}: {error}") from error
 
 
+def name_of(selection: Selection | None) -> SelectionName:
+    """Return what `--select` calls a selection; empty for aligned faces."""
+    return _SELECTIONS[selection]
+
+
 def _calibrate(options: argparse.Namespace) -> int:
+    select = selection_of(options)
     given = _read_pairs(options)
     with _embedder(options) as embedder:
-        embedded = embedding.embed_images(embedder, given.images, detect=options.detect)
+        embedded = embedding.embed_images(embedder, given.images, select=select)
         scored = report.score(given, embedded)
-        space = embedder.info.embedding_space
-    made = calibrate(scored.scores, scored.same, space, options.rates)
+        info = embedder.info
+    made = dataclasses.replace(
+        calibrate(scored.scores, scored.same, info.embedding_space, options.rates),
+        detector=info.detector if select else "",
+        selection=name_of(select),
+        pairs_left_out=scored.left_out,
+        left_out={name: each.reason for name, each in scored.errors.items()},
+    )
     operating_points.write(made, options.output)
-    print(options.output.read_text("utf-8") if options.json else _calibration_text(made))
+    if options.json:
+        print(options.output.read_text("utf-8"))
+    else:
+        print(_calibration_text(made, scored))
     return 0
 
 
-def _calibration_text(made: Calibration) -> str:
+def _calibration_text(made: Calibration, scored: Scored) -> str:
     def row(point: OperatingPoint) -> str:
         return (
             f"{point.name:<12} {point.threshold:9.4f} "
@@ -173,52 +205,15 @@ def _calibration_text(made: Calibration) -> str:
     return "\n".join(
         [
             f"{made.space}: {made.same_pairs} pairs of one person, {made.different_pairs} of two",
+            *left_out.selection_lines(made.detector, made.selection),
+            *left_out.lines(scored.errors, scored.images),
+            *([f"{scored.left_out} pairs left out with them"] if scored.left_out else []),
+            *([made.note] if made.note else []),
             f"{'name':<12} {'threshold':>9} {'undecided':>18} {'false match':>20} "
             f"{'false non-match':>20}",
             *map(row, made.operating_points),
         ]
     )
-
-
-def _drift(options: argparse.Namespace) -> int:
-    images = _read_images(options.images)
-    embedded, spaces = [], []
-    for side in (options.before, options.after):
-        with embedding.in_process(_settings_of(side, options)) as embedder:
-            embedded.append(embedding.embed_images(embedder, images, detect=options.detect))
-            spaces.append(embedder.info.embedding_space)
-    criteria = {"threshold": (options.threshold, options.threshold)}
-    if options.calibration:
-        calibrated = operating_points.read(options.calibration)
-        calibrated.check(spaces[0])
-        points = calibrated.operating_points
-        criteria = {point.name: (point.threshold_low, point.threshold_high) for point in points}
-    before, after = embedded
-    found = change.measure(before, after, criteria, same_space=spaces[0] == spaces[1])
-    print(json.dumps(found.as_json(), indent=2) if options.json else _drift_text(options, found))
-    return 0 if found.keeps_stored_embeddings else EXIT_NO
-
-
-def _drift_text(options: argparse.Namespace, found: Change) -> str:
-    lines = [
-        f"from {options.before} to {options.after}: {found.faces} faces, {found.pairs} pairs",
-        f"similarity of a pair: changes by {found.mean_score_change:.5f} on average, "
-        f"{found.max_score_change:.5f} at most",
-    ]
-    if found.same_space:
-        lines.insert(
-            1,
-            f"cosine of a face's two embeddings: {found.mean_cosine:.5f} on average, "
-            f"{found.min_cosine:.5f} at least",
-        )
-    for name, flips in found.flips.items():
-        mixed = "" if flips.mixed is None else f", {flips.mixed} flips of stored against new"
-        lines.append(
-            f"{name} (similarity {flips.low:.4f} to {flips.high:.4f}): {flips.new_matches} new "
-            f"matches, "
-            f"{flips.lost_matches} lost{mixed}"
-        )
-    return "\n".join([*lines, found.verdict])
 
 
 def _read_pairs(options: argparse.Namespace) -> Pairs:
@@ -234,13 +229,6 @@ def _read_pairs(options: argparse.Namespace) -> Pairs:
     return pairs.read_table(options.pairs, options.images)
 
 
-def _read_images(folder: Path) -> list[bytes]:
-    try:
-        return [regular_files.read(file, regular_files.DATA_BYTES) for file in image_files(folder)]
-    except OSError as error:
-        raise UsageError(f"the images in {folder} cannot be read: {error}") from error
-
-
 def _embedder(options: argparse.Namespace) -> contextlib.AbstractContextManager[Embedder]:
     given = {name for name, value in vars(options).items() if value}
     if options.address:
@@ -252,7 +240,7 @@ def _embedder(options: argparse.Namespace) -> contextlib.AbstractContextManager[
     return embedding.in_process(
         settings.load(
             {
-                **_common_flags(options),
+                **common_flags(options),
                 "model": options.model,
                 "backend": options.backend,
                 "precision": options.precision,
@@ -266,16 +254,8 @@ def _refuse(names: set[str], why: str) -> None:
         raise UsageError(f"--{name.replace('_', '-')} {why}")
 
 
-def _settings_of(side: str, options: argparse.Namespace) -> settings.Settings:
-    """Return the settings of MODEL[:BACKEND[:PRECISION]]."""
-    names = ("model", "backend", "precision")
-    parts = side.split(":")
-    if len(parts) > len(names) or not all(parts):
-        raise UsageError(f"'{side}' is not of the form MODEL[:BACKEND[:PRECISION]]")
-    return settings.load({**_common_flags(options), **dict(zip(names, parts, strict=False))})
-
-
-def _common_flags(options: argparse.Namespace) -> dict[str, Any]:
+def common_flags(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that these options name."""
     return {
         "store": options.store,
         "detector": options.detector,

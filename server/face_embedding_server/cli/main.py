@@ -50,7 +50,7 @@ COMMANDS = {
     ),
     "drift": Command(
         "show what a change does to decisions (exit status 1 if they flip)",
-        "evaluation",
+        "drift",
         "add_drift_options",
     ),
     "token": Command("make a bearer token for the access file", "token"),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from face_embedding_server.inference.operating_points import (
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 EQUAL_ERROR = "equal-error"
 _ROUNDS = 200
+# Of fewer pairs not even an error rate of a quarter can be told from none.
+_FEW = 10
 _PERCENTILES = (2.5, 97.5)
 _SEED = 0
 
@@ -49,7 +52,25 @@ def calibrate(
             )
     points = [_point(EQUAL_ERROR, scores, same, _equal_error_threshold)]
     points += [_point(_name(rate), scores, same, _threshold_for(rate)) for rate in chosen]
-    return Calibration(space, int(same.sum()), different, tuple(points))
+    accepted = int(same.sum())
+    note = _note(accepted, different)
+    if note:
+        # Drawn anew, so few pairs are the same ones again and again, and look sure.
+        points = [replace(each, threshold_low=-1.0, threshold_high=1.0) for each in points]
+    return Calibration(space, accepted, different, tuple(points), note=note)
+
+
+def _note(same: int, different: int) -> str:
+    """Return what so few pairs do not support; nothing if there are enough."""
+    if min(same, different) >= _FEW:
+        return ""
+    misses, matches = (metrics.wilson_interval(0, pairs).high for pairs in (same, different))
+    return (
+        f"too few pairs to rely on: without one error, {same} of one person and {different} of two "
+        f"support a false non-match rate of up to {misses:.1%} and a false match rate of up to "
+        f"{matches:.1%}, so that nothing is decided; it takes {_FEW} of each at least, better "
+        f"hundreds"
+    )
 
 
 def _point(name: str, scores: Scores, same: Same, threshold_of: Threshold) -> OperatingPoint:

@@ -1,7 +1,7 @@
 """Whether a change of model, backend or precision changes decisions."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 
 from face_embedding_models.similarity import cosines
 from face_embedding_server.evaluation.embedding import Embedded, EmbeddingError
+from face_embedding_server.evaluation.left_out import LeftOut, lines
+from face_embedding_server.evaluation.metrics import wilson_interval
 
 Unit = NDArray[np.float64]
+# Of the pairs of fewer faces a tenth may flip though none does.
+MIN_FACES = 10
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Change:
         max_score_change: the largest change of a pair's similarity.
         mean_score_change: the mean absolute change.
         flips: by the name of the criterion.
+        before_only: the names of faces that only the side before the change could embed.
+        after_only: those of faces that only the side after it could.
     """
 
     faces: int
@@ -57,27 +63,65 @@ class Change:
     max_score_change: float
     mean_score_change: float
     flips: dict[str, Flips]
+    before_only: tuple[str, ...] = ()
+    after_only: tuple[str, ...] = ()
 
     @property
     def keeps_stored_embeddings(self) -> bool:
-        """Whether stored embeddings can be compared with new ones as if nothing had changed."""
-        return self.same_space and not any(each.mixed for each in self.flips.values())
+        """Whether stored embeddings can be compared with new ones as if nothing had changed.
+
+        It is not, where too little is known to say so.
+        """
+        return self.same_space and not self._mixed_flips and self.open_question is None
+
+    @property
+    def _mixed_flips(self) -> bool:
+        return any(each.mixed for each in self.flips.values())
+
+    @property
+    def open_question(self) -> str | None:
+        """Why it cannot be said that nothing changes, in a sentence; None if it can."""
+        if self.before_only or self.after_only:
+            names = ", ".join([*self.before_only, *self.after_only])
+            return (
+                f"One side alone failed on {len(self.before_only) + len(self.after_only)} faces "
+                f"({len(self.before_only)} can be embedded only before the change, "
+                f"{len(self.after_only)} only after it): {names}."
+            )
+        if self.faces < MIN_FACES:
+            return (
+                f"{self.faces} faces are too few: their {self.pairs} pairs only support that at "
+                f"most {self.supported_flips:.1%} of decisions flip; it takes {MIN_FACES} faces "
+                f"at least, better hundreds."
+            )
+        return None
+
+    @property
+    def supported_flips(self) -> float:
+        """The share of decisions that may flip though none of these pairs does, at 95 %."""
+        return wilson_interval(0, self.pairs).high
 
     @property
     def verdict(self) -> str:
         """What to do, in a sentence."""
         if not self.same_space:
             return "Stored embeddings have to be made again: the embedding space is another one."
-        if not self.keeps_stored_embeddings:
+        if self._mixed_flips:
             return "Stored embeddings should be made again: compared with new ones, decisions flip."
+        if self.open_question:
+            return f"It cannot be said that stored embeddings can be kept. {self.open_question}"
         if any(each.new_matches or each.lost_matches for each in self.flips.values()):
             return "Stored embeddings can be kept, but some decisions change."
-        return "Stored embeddings can be kept: no decision changes on these faces."
+        return (
+            f"Stored embeddings can be kept: no decision changes on these faces. Their "
+            f"{self.pairs} pairs support that at most {self.supported_flips:.2%} of decisions flip."
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the change with its verdict."""
         return {
             **asdict(self),
+            "supported_flips": self.supported_flips,
             "keeps_stored_embeddings": self.keeps_stored_embeddings,
             "verdict": self.verdict,
         }
@@ -89,6 +133,7 @@ def measure(
     criteria: Mapping[str, tuple[float, float]],
     *,
     same_space: bool,
+    names: Sequence[str] | None = None,
 ) -> Change:
     """Compare two embeddings of the same images.
 
@@ -98,14 +143,23 @@ def measure(
         criteria: by name, the similarities below which two faces do not match, and from which on
             they do.
         same_space: whether the two are of one space.
+        names: of the images; None for their numbers.
 
     Raises:
         EmbeddingError: if there are not two faces that both could embed.
     """
+    names = names or [str(index) for index in range(len(before.raw))]
     failed = [*before.errors, *after.errors]
     kept = np.setdiff1d(np.arange(len(before.raw)), np.array(failed, np.intp))
     if len(kept) < 2:
-        raise EmbeddingError("there have to be at least two faces that both sides can embed")
+        raise EmbeddingError(
+            "\n".join(
+                [
+                    "there have to be at least two faces that both sides can embed",
+                    *lines(left_out(before, after, names), len(names)),
+                ]
+            )
+        )
     one, other = before.unit[kept], after.unit[kept]
     first, second = np.array(list(itertools.combinations(range(len(kept)), 2)), np.intp).T
     old, new = cosines(one[first], one[second]), cosines(other[first], other[second])
@@ -121,7 +175,22 @@ def measure(
         max_score_change=float(changes.max()),
         mean_score_change=float(changes.mean()),
         flips={name: _flips(old, new, mixed, *limits) for name, limits in criteria.items()},
+        before_only=tuple(names[index] for index in sorted(after.errors.keys() - before.errors)),
+        after_only=tuple(names[index] for index in sorted(before.errors.keys() - after.errors)),
     )
+
+
+def left_out(before: Embedded, after: Embedded, names: Sequence[str]) -> dict[str, LeftOut]:
+    """Return why images are left out that not both sides could embed, by their names."""
+    found = {}
+    for index in sorted(before.errors.keys() | after.errors.keys()):
+        old, new = before.errors.get(index), after.errors.get(index)
+        if old and new:
+            found[names[index]] = old
+        elif one := old or new:
+            side = "before" if old else "after"
+            found[names[index]] = LeftOut(one.reason, f"only {side} the change: {one.message}")
+    return found
 
 
 def _flips(old: Unit, new: Unit, mixed: Unit | None, low: float, high: float) -> Flips:

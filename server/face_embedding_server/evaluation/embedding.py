@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from face_embedding_models.store import Store
 from face_embedding_server.errors import OperatorError, Refusal
+from face_embedding_server.evaluation.left_out import LeftOut
 from face_embedding_server.faces import detectors
 from face_embedding_server.faces.detectors import Running
 from face_embedding_server.faces.face import (
@@ -20,6 +21,7 @@ from face_embedding_server.faces.face import (
     Detect,
     EncodedImage,
     Face,
+    Preparation,
     RawImage,
     Selection,
 )
@@ -34,7 +36,11 @@ class EmbeddingError(OperatorError):
 
 
 class UnusableImageError(Exception):
-    """One image cannot be embedded; the message says why."""
+    """One image cannot be embedded; the message says why, and the reason is the contract's."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Embedded:
     """
 
     raw: NDArray[np.float64]
-    errors: dict[int, str]
+    errors: dict[int, LeftOut]
 
     @property
     def unit(self) -> NDArray[np.float64]:
@@ -85,7 +91,11 @@ class Embedded:
 
     def with_mirror_images(self, mirrored: "Embedded") -> "Embedded":
         """Return the sums with the raw embeddings of the mirror images, as InsightFace for LFW."""
-        return Embedded(self.raw + mirrored.raw, mirrored.errors | self.errors)
+        errors = {
+            index: LeftOut(each.reason, f"its mirror image: {each.message}")
+            for index, each in mirrored.errors.items()
+        }
+        return Embedded(self.raw + mirrored.raw, errors | self.errors)
 
 
 @contextlib.contextmanager
@@ -100,7 +110,7 @@ def in_process(settings: Settings) -> Iterator[Embedder]:
         try:
             return model.embed(face)[0].raw
         except Refusal as refusal:
-            raise UnusableImageError(str(refusal)) from refusal
+            raise UnusableImageError(refusal.reason.name, str(refusal)) from refusal
 
     info = model.info
     evaluated = Evaluated(
@@ -119,41 +129,47 @@ def in_process(settings: Settings) -> Iterator[Embedder]:
 
 
 def embed_images(
-    embedder: Embedder, images: Sequence[bytes], *, detect: bool, mirror: bool = False
+    embedder: Embedder,
+    images: Sequence[bytes],
+    *,
+    select: Selection | None,
+    mirror: bool = False,
 ) -> Embedded:
     """Embed image files, with a progress bar.
 
     Args:
         embedder: does it.
         images: the files' bytes.
-        detect: whether they are photographs, of which the largest face is taken, and not aligned
-            faces.
+        select: which face of a photograph is taken; None if they are aligned faces.
         mirror: whether to embed their mirror images instead.
 
     Raises:
         EmbeddingError: if no image could be embedded.
     """
-    work = functools.partial(_embed, embedder, detect, mirror)
+    work = functools.partial(_embed, embedder, Detect(select) if select else Aligned(), mirror)
     with ThreadPoolExecutor(threads.evaluated()) as pool:
         done = pool.map(work, images)
         # None: where there is a terminal to draw on.
         outcomes = list(tqdm(done, total=len(images), unit="image", leave=False, disable=None))
-    errors = {index: each for index, each in enumerate(outcomes) if isinstance(each, str)}
+    errors = {index: each for index, each in enumerate(outcomes) if isinstance(each, LeftOut)}
     if errors and len(errors) == len(images):
-        raise EmbeddingError(f"no image could be embedded; the first one: {errors[0]}")
+        raise EmbeddingError(f"no image could be embedded; the first one: {errors[0].message}")
     raw = np.zeros((len(images), embedder.info.embedding_size))
     for index, each in enumerate(outcomes):
-        if not isinstance(each, str):
+        if not isinstance(each, LeftOut):
             raw[index] = each
     return Embedded(raw, errors)
 
 
-def _embed(embedder: Embedder, detect: bool, mirror: bool, image: bytes) -> Vector | str:
-    preparation = Detect(Selection.LARGEST) if detect else Aligned()
+def _embed(
+    embedder: Embedder, preparation: Preparation, mirror: bool, image: bytes
+) -> Vector | LeftOut:
     try:
         if not mirror:
             return embedder.embed(Face(EncodedImage(image), preparation))
         mirrored: Image = cv2.flip(ImageReader().decode(image), 1)  # type: ignore[assignment]  # it is uint8
         return embedder.embed(Face(RawImage(mirrored, "BGR"), preparation))
-    except (UnusableImageError, Refusal) as error:
-        return str(error)
+    except UnusableImageError as error:
+        return LeftOut(error.reason, str(error))
+    except Refusal as refusal:
+        return LeftOut(refusal.reason.name, str(refusal))

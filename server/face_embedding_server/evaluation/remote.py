@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 from face_embedding_client import (
     FaceEmbeddingClient,
@@ -25,12 +26,17 @@ from face_embedding_server.evaluation.embedding import (
     Evaluated,
     UnusableImageError,
 )
-from face_embedding_server.faces.face import Aligned, EncodedImage, Face
+from face_embedding_server.faces.face import Detect, EncodedImage, Face, Selection
 from face_embedding_server.inference.embeddings import Vector
 
 _TIMEOUT_S = 60
 # The code of what is wrong with one image; others would be the same for the next one.
 _OF_THE_IMAGE = "INVALID_ARGUMENT"
+_SELECT: dict[Selection, Literal["only", "central", "largest"]] = {
+    Selection.ONLY: "only",
+    Selection.CENTRAL: "central",
+    Selection.LARGEST: "largest",
+}
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def of_server(remote: Remote) -> Iterator[Embedder]:
                 return client.embed(_as_sent(face), raw=True).values
             except FaceEmbeddingError as error:
                 if error.code.name == _OF_THE_IMAGE:
-                    raise UnusableImageError(error.message) from error
+                    raise UnusableImageError(error.reason, error.message) from error
                 raise _no_answer(remote, error) from error
 
         try:
@@ -116,14 +122,19 @@ def _no_answer(remote: Remote, error: FaceEmbeddingError) -> EmbeddingError:
 
 
 def _as_sent(face: Face) -> bytes | RawFace | Photograph:
-    """Return a face as the client takes it; of a photograph the largest face is meant."""
+    """Return a face as the client takes it."""
     image = face.image
     sent = (
         image.data
         if isinstance(image, EncodedImage)
         else RawFace(image.pixels, image.channel_order)
     )
-    return sent if isinstance(face.preparation, Aligned) else Photograph(sent, select="largest")
+    preparation = face.preparation
+    return (
+        Photograph(sent, select=_SELECT[preparation.selection])
+        if isinstance(preparation, Detect)
+        else sent
+    )
 
 
 def _client(remote: Remote) -> FaceEmbeddingClient:

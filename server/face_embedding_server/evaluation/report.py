@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from face_embedding_models.similarity import cosines
-from face_embedding_server.evaluation import metrics
+from face_embedding_server.evaluation import left_out, metrics
 from face_embedding_server.evaluation.embedding import Embedded, Embedder, EmbeddingError
 from face_embedding_server.evaluation.folds import Folds, ten_fold_accuracy
+from face_embedding_server.evaluation.left_out import LeftOut
 from face_embedding_server.evaluation.metrics import Same, Scores
 from face_embedding_server.evaluation.pairs import Pairs
 
@@ -26,13 +27,15 @@ class Scored:
         folds: `[pairs]`, the number of the fold that each is in; None where none are given.
         left_out: the number of pairs without a similarity.
         errors: why an image has no embedding, by its name.
+        images: the number of images, with those.
     """
 
     scores: Scores
     same: Same
     folds: Folds | None
     left_out: int
-    errors: dict[str, str]
+    errors: dict[str, LeftOut]
+    images: int
 
 
 def score(pairs: Pairs, embedded: Embedded) -> Scored:
@@ -44,29 +47,42 @@ def score(pairs: Pairs, embedded: Embedded) -> Scored:
     failed = np.array(list(embedded.errors), np.intp)
     kept = ~(np.isin(pairs.first, failed) | np.isin(pairs.second, failed))
     first, second, same = pairs.first[kept], pairs.second[kept], pairs.same[kept]
+    errors = {pairs.names[index]: each for index, each in embedded.errors.items()}
     if same.all() or not same.any():
-        raise EmbeddingError("there have to be pairs of one person, and pairs of two")
+        why = left_out.lines(errors, len(pairs.names))
+        raise EmbeddingError(
+            "\n".join(["there have to be pairs of one person, and pairs of two", *why])
+        )
     unit = embedded.unit
     scores = cosines(unit[first], unit[second])
-    errors = {pairs.names[index]: message for index, message in embedded.errors.items()}
     folds = None if pairs.folds is None else pairs.folds[kept]
-    return Scored(scores, same, folds, int((~kept).sum()), errors)
+    return Scored(scores, same, folds, int((~kept).sum()), errors, len(pairs.names))
 
 
-def evaluate(embedder: Embedder, plain: Scored, flipped: Scored) -> dict[str, Any]:
-    """Return the accuracy of a model as JSON; `flipped` has mirror images added, `plain` not."""
+def evaluate(embedder: Embedder, plain: Scored, flipped: Scored, selection: str) -> dict[str, Any]:
+    """Return the accuracy of a model as JSON.
+
+    Args:
+        embedder: the model.
+        plain: without mirror images.
+        flipped: with mirror images added.
+        selection: which face of a photograph was taken; empty if the faces came aligned.
+    """
     info, same = embedder.info, int(plain.same.sum())
     return {
         "model": info.name,
         "backend": info.backend,
         "precision": info.precision,
         "detector": info.detector,
+        "selection": selection,
         "embedding_space": info.embedding_space,
         "weights_note": info.weights_note,
         "same_pairs": same,
         "different_pairs": len(plain.same) - same,
         "pairs_left_out": plain.left_out,
-        "errors": plain.errors,
+        "images": plain.images,
+        "errors": {name: each.message for name, each in flipped.errors.items()},
+        "reasons": {name: each.reason for name, each in flipped.errors.items()},
         "plain": _measures(plain),
         "with_flip": _measures(flipped),
     }
@@ -79,13 +95,19 @@ def text(document: dict[str, Any]) -> str:
         f"{document['same_pairs']} pairs of one person, {document['different_pairs']} of two",
         document["weights_note"],
     ]
-    lines += [f"{name}: {message}" for name, message in document["errors"].items()]
-    if document["pairs_left_out"]:
-        lines.append(f"{document['pairs_left_out']} pairs left out for that")
+    lines += left_out.selection_lines(document["detector"], document["selection"])
+    errors = {
+        name: LeftOut(document["reasons"][name], message)
+        for name, message in document["errors"].items()
+    }
+    lines += left_out.lines(errors, document["images"])
     for name, title in (("plain", "as given"), ("with_flip", "with the mirror image")):
         measured = document[name]
         low, high = measured["auc_interval"].values()
-        lines += ["", f"{title}:", f"  AUC {measured['auc']:.5f} ({low:.5f} to {high:.5f})"]
+        lines += ["", f"{title}:"]
+        if measured["pairs_left_out"]:
+            lines.append(f"  {measured['pairs_left_out']} pairs left out with their images")
+        lines += [f"  AUC {measured['auc']:.5f} ({low:.5f} to {high:.5f})"]
         if held_out := measured["ten_fold_accuracy"]:
             mean, std, folds = (held_out[key] for key in ("mean", "std", "folds"))
             lines.append(f"  accuracy {mean:.4%} ± {std:.4%} ({folds} folds)")
@@ -105,6 +127,7 @@ def _measures(scored: Scored) -> dict[str, Any]:
     folds = _FOLDS if scored.folds is None else scored.folds
     why_none = _why_no_accuracy(scored)
     return {
+        "pairs_left_out": scored.left_out,
         # So named where the pairs have another number of folds too: programs look for it.
         "ten_fold_accuracy": (None if why_none else asdict(ten_fold_accuracy(scores, same, folds))),
         "accuracy_note": why_none or "",

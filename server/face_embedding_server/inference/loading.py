@@ -79,7 +79,7 @@ def _describe(
         weights_note=ORIGIN_NOTES[stored.origin],
         license=known.license,
         detector=detector.name if detector else "",
-        operating_points=calibration.operating_points if calibration else (),
+        calibration=calibration,
         drift=drift,
         precision_reason=choice.reason if runs == choice.precision else other,
     )

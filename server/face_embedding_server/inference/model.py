@@ -41,7 +41,7 @@ class ModelInfo:
         weights_note: the same in a sentence.
         license: their terms.
         detector: the name of what finds faces; empty where there is nothing.
-        operating_points: the thresholds that have names.
+        calibration: has the thresholds that have names; None where there is none.
         drift: how far the precision is from f32; None for f32 itself.
         precision_reason: why it is this one.
     """
@@ -56,7 +56,7 @@ class ModelInfo:
     weights_note: str
     license: License
     detector: str
-    operating_points: tuple[OperatingPoint, ...]
+    calibration: Calibration | None
     drift: Drift | None
     precision_reason: str
 

@@ -5,10 +5,11 @@ one embedding space only.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from enum import Enum, auto
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -24,6 +25,8 @@ class CalibrationError(OperatorError):
 
 Similarity: TypeAlias = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Rate: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+# Which face of a photograph is taken; empty for aligned faces.
+SelectionName: TypeAlias = Literal["", "only", "central", "largest"]
 _CHECKED = ConfigDict(extra="forbid", strict=True)
 
 
@@ -64,7 +67,20 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The operating points of an embedding space, and the numbers of pairs they come from."""
+    """The operating points of an embedding space, and what they come from.
+
+    Args:
+        space: the embedding space.
+        same_pairs: the number of pairs of one person.
+        different_pairs: the number of pairs of two.
+        operating_points: the thresholds.
+        detector: what found the faces; empty if they came aligned, None if nothing is known of it,
+            as of a calibration of an earlier version.
+        selection: which face of a photograph was taken; empty and None as above.
+        note: what so few pairs do not support; empty if there are enough.
+        pairs_left_out: the number of pairs that were given and not used.
+        left_out: the reason why an image could not be used, by its name.
+    """
 
     __pydantic_config__ = _CHECKED
 
@@ -72,6 +88,11 @@ class Calibration:
     same_pairs: Annotated[int, Field(ge=0)]
     different_pairs: Annotated[int, Field(ge=0)]
     operating_points: tuple[OperatingPoint, ...]
+    detector: str | None = None
+    selection: SelectionName | None = None
+    note: str = ""
+    pairs_left_out: Annotated[int, Field(ge=0)] = 0
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -88,6 +109,18 @@ class Calibration:
             raise CalibrationError(
                 f"the calibration is of the embedding space '{clipped(self.space)}', the model's "
                 f"is '{space}'; calibrate again with this model"
+            )
+
+    def doubts(self, detector: str) -> Iterator[str]:
+        """Yield why the rates may not be those of a server with this detector; empty for none."""
+        if self.note:
+            yield self.note
+        if self.detector is not None and self.detector != detector:
+            found = f"found by {clipped(self.detector)}" if self.detector else "aligned before"
+            finds = f"finds them by {detector}" if detector else "has no detector"
+            yield (
+                f"it was made on faces {found}, and this server {finds}: in photographs the rates "
+                f"may differ; calibrate with this server's detector"
             )
 
     def get(self, name: str) -> OperatingPoint:
@@ -118,8 +151,14 @@ def write(calibration: Calibration, path: Path) -> None:
     Raises:
         CalibrationError: if the file cannot be written.
     """
+    text = json.dumps(asdict(calibration), indent=2) + "\n"
+    if len(text) > regular_files.TEXT_BYTES:
+        raise CalibrationError(
+            f"the calibration would have more than {regular_files.TEXT_BYTES:,} bytes, so many "
+            f"images are left out ({len(calibration.left_out):,}); take their pairs from the table"
+        )
     try:
-        path.write_text(json.dumps(asdict(calibration), indent=2) + "\n", "utf-8")
+        path.write_text(text, "utf-8")
     except OSError as error:
         raise CalibrationError(f"the calibration {path} cannot be written: {error}") from error
 

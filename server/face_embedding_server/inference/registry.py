@@ -195,6 +195,8 @@ class Registry:
         self._refused[name] = files
         calibrated = self._calibration_of(name)
         model = loading.load(stored, self._settings, self._detector, calibrated)
+        for doubt in calibrated.doubts(model.info.detector) if calibrated else ():
+            _log.warning("the calibration of %s: %s", name, doubt)
         self._forget_refusal(name)
         # One assignment, so that a request sees the old model or the new one.
         self._hosted[name] = _Hosted(model, files)

@@ -26,7 +26,7 @@ from face_embedding_server.faces.face import (
 from face_embedding_server.faces.images import CHANNELS
 from face_embedding_server.faces.quality import QualityWarning
 from face_embedding_server.inference.model import EmbeddedFace, ModelInfo
-from face_embedding_server.inference.operating_points import Decision
+from face_embedding_server.inference.operating_points import Calibration, Decision
 from face_embedding_server.settings import Settings
 
 _CHANNEL_ORDERS: dict[pb.ChannelOrder, ChannelOrder] = {
@@ -151,11 +151,21 @@ def info(model: ModelInfo, settings: Settings, served: list[str]) -> pb.GetModel
             max_image_pixels=settings.max_image_pixels,
         ),
         detector=model.detector,
-        operating_points=[pb.OperatingPoint(**asdict(each)) for each in model.operating_points],
+        operating_points=_operating_points(model.calibration),
         drift=pb.Drift(**asdict(model.drift)) if model.drift else None,
         served_models=served,
         precision_reason=model.precision_reason,
     )
+
+
+def _operating_points(calibration: Calibration | None) -> list[pb.OperatingPoint]:
+    if calibration is None:
+        return []
+    selection = f"FACE_SELECTION_{calibration.selection.upper()}" if calibration.selection else None
+    return [
+        pb.OperatingPoint(**asdict(each), detector=calibration.detector, selection=selection)
+        for each in calibration.operating_points
+    ]
 
 
 def _preparation_of(message: pb.Face) -> Preparation:

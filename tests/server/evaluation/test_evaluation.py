@@ -108,7 +108,7 @@ def reference_threshold(store: Store, table: Path) -> float:
         running_server(small_settings(store)) as server,
         remote.of_server(Remote(server.address)) as embedder,
     ):
-        embedded = embedding.embed_images(embedder, given.images, detect=False)
+        embedded = embedding.embed_images(embedder, given.images, select=None)
         scored = report.score(given, embedded)
     return metrics.equal_error(metrics.roc(scored.scores, scored.same)).threshold
 

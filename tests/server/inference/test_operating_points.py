@@ -89,6 +89,56 @@ def test_info(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
     assert (point.threshold_low, point.threshold, point.threshold_high) == (0.4, 0.5, 0.6)
 
 
+def test_info_of_the_faces(store: Store, tmp_path: Path) -> None:
+    """GetModelInfo tells what found the faces of a calibration, and which was taken."""
+    space, path = store.get(MOBILE).embedding_space, tmp_path / "calibration.json"
+    made = Calibration(space, 10, 1000, (POINT,), "yunet", "central")
+    operating_points.write(made, path)
+    with (
+        running_server(small_settings(store, calibration=path)) as running,
+        grpc.insecure_channel(running.address) as channel,
+    ):
+        info = pb_grpc.FaceEmbeddingServiceStub(channel).GetModelInfo(pb.GetModelInfoRequest())
+    (point,) = info.operating_points
+    assert (point.detector, point.selection) == ("yunet", pb.FACE_SELECTION_CENTRAL)
+
+
+def test_other_detector_at_start(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server whose detector is not that of its calibration says so in its log."""
+    space, path = store.get(MOBILE).embedding_space, tmp_path / "calibration.json"
+    operating_points.write(Calibration(space, 10, 1000, (POINT,), "yunet", "only"), path)
+    with running_server(small_settings(store, calibration=path)):
+        assert "made on faces found by yunet, and this server finds them by mtcnn" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("detector", "note", "served", "doubts"),
+    [
+        (None, "", "mtcnn", 0),
+        ("mtcnn", "", "mtcnn", 0),
+        ("", "", "", 0),
+        ("", "", "mtcnn", 1),
+        ("mtcnn", "", "", 1),
+        ("mtcnn", "too few", "mtcnn", 1),
+        ("yunet", "too few", "mtcnn", 2),
+    ],
+)
+def test_doubts(detector: str | None, note: str, served: str, doubts: int) -> None:
+    """A calibration is doubted for another detector and for too few pairs, not for its silence."""
+    made = Calibration("a/b/c", 1, 1, (), detector, None, note)
+    assert len(list(made.doubts(served))) == doubts
+
+
+def test_too_much_left_out(tmp_path: Path) -> None:
+    """A calibration that could not be read again is not written."""
+    left_out = {f"{number:050}": "NO_FACE_FOUND" for number in range(20_000)}
+    made = Calibration("a/b/c", 1, 1, (), left_out=left_out)
+    with pytest.raises(CalibrationError, match="more than 1,048,576 bytes"):
+        operating_points.write(made, tmp_path / "calibration.json")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"operating_points": [{}]}', "junk"])
 def test_damaged(text: str, store: Store, tmp_path: Path) -> None:
     """A file that is no calibration stops the server at start, by its name."""

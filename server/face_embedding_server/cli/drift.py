@@ -1,0 +1,125 @@
+"""`drift`: whether a change of model, backend or precision changes decisions."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from face_embedding_models import regular_files
+from face_embedding_models.openvino.precision import DRIFT_THRESHOLD
+from face_embedding_server import settings
+from face_embedding_server.cli.evaluation import (
+    UsageError,
+    add_common_options,
+    common_flags,
+    name_of,
+    selection_of,
+)
+from face_embedding_server.evaluation import change, embedding, left_out
+from face_embedding_server.evaluation.change import Change
+from face_embedding_server.evaluation.left_out import LeftOut
+from face_embedding_server.faces.images import image_files
+from face_embedding_server.inference import operating_points
+
+EXIT_NO = 1
+_NO_IMAGE = LeftOut("NO_IMAGE", "no file with the suffix of a JPEG, PNG or WebP file")
+
+
+def add_drift_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of `drift`."""
+    add_common_options(command, _drift)
+    for name in ("before", "after"):
+        command.add_argument(name, metavar=name.upper(), help="MODEL[:BACKEND[:PRECISION]]")
+    command.add_argument("--images", type=Path, required=True, help="a folder of images")
+    command.add_argument("--calibration", type=Path, help="decide at its operating points")
+    command.add_argument(
+        "--threshold",
+        type=float,
+        default=DRIFT_THRESHOLD,
+        help="decide at this similarity, without a calibration (default: %(default)s)",
+    )
+
+
+def _drift(options: argparse.Namespace) -> int:
+    select = selection_of(options)
+    images, unused = _read_images(options.images)
+    embedded, infos = [], []
+    for side in (options.before, options.after):
+        with embedding.in_process(_settings_of(side, options)) as embedder:
+            embedded.append(embedding.embed_images(embedder, list(images.values()), select=select))
+            infos.append(embedder.info)
+    spaces = [info.embedding_space for info in infos]
+    criteria = {"threshold": (options.threshold, options.threshold)}
+    if options.calibration:
+        calibrated = operating_points.read(options.calibration)
+        calibrated.check(spaces[0])
+        points = calibrated.operating_points
+        criteria = {point.name: (point.threshold_low, point.threshold_high) for point in points}
+    before, after = embedded
+    names = list(images)
+    found = change.measure(before, after, criteria, same_space=spaces[0] == spaces[1], names=names)
+    unused |= change.left_out(before, after, names)
+    if options.json:
+        document = found.as_json() | {
+            "detector": infos[0].detector,
+            "selection": name_of(select),
+            "images": len(images.keys() | unused),
+            "left_out": {name: asdict(each) for name, each in unused.items()},
+        }
+        print(json.dumps(document, indent=2))
+    else:
+        said = left_out.selection_lines(infos[0].detector, name_of(select))
+        said += left_out.lines(unused, len(images.keys() | unused))
+        print("\n".join([*_drift_lines(options, found), *said, found.verdict]))
+    return 0 if found.keeps_stored_embeddings else EXIT_NO
+
+
+def _drift_lines(options: argparse.Namespace, found: Change) -> list[str]:
+    lines = [
+        f"from {options.before} to {options.after}: {found.faces} faces, {found.pairs} pairs",
+        f"similarity of a pair: changes by {found.mean_score_change:.5f} on average, "
+        f"{found.max_score_change:.5f} at most",
+    ]
+    if found.same_space:
+        lines.insert(
+            1,
+            f"cosine of a face's two embeddings: {found.mean_cosine:.5f} on average, "
+            f"{found.min_cosine:.5f} at least",
+        )
+    for name, flips in found.flips.items():
+        mixed = "" if flips.mixed is None else f", {flips.mixed} flips of stored against new"
+        lines.append(
+            f"{name} (similarity {flips.low:.4f} to {flips.high:.4f}): {flips.new_matches} new "
+            f"matches, "
+            f"{flips.lost_matches} lost{mixed}"
+        )
+    return lines
+
+
+def _read_images(folder: Path) -> tuple[dict[str, bytes], dict[str, LeftOut]]:
+    """Return the different images of a folder by their names, and what else it holds."""
+    images: dict[str, bytes] = {}
+    names: dict[bytes, str] = {}
+    try:
+        files = image_files(folder)
+        others = sorted(set(folder.iterdir()) - set(files))
+        unused = {each.name: _NO_IMAGE for each in others}
+        for file in files:
+            data = regular_files.read(file, regular_files.DATA_BYTES)
+            first = names.setdefault(data, file.name)
+            if first == file.name:
+                images[file.name] = data
+            else:
+                unused[file.name] = LeftOut("DUPLICATE", f"the same file as {first}")
+    except OSError as error:
+        raise UsageError(f"the images in {folder} cannot be read: {error}") from error
+    return images, unused
+
+
+def _settings_of(side: str, options: argparse.Namespace) -> settings.Settings:
+    """Return the settings of MODEL[:BACKEND[:PRECISION]]."""
+    names = ("model", "backend", "precision")
+    parts = side.split(":")
+    if len(parts) > len(names) or not all(parts):
+        raise UsageError(f"'{side}' is not of the form MODEL[:BACKEND[:PRECISION]]")
+    return settings.load({**common_flags(options), **dict(zip(names, parts, strict=False))})

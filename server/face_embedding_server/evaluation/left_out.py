@@ -1,0 +1,45 @@
+"""Images that are left out, and why, so that no figure is of a part without a word."""
+
+import collections
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_SEVERAL_FACES = "SEVERAL_FACES"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Why an image is left out: a reason of the contract, or one of ours, and its words."""
+
+    reason: str
+    message: str
+
+
+def counted(left_out: Mapping[str, LeftOut]) -> dict[str, int]:
+    """Return how many images are left out for each reason, the most frequent first."""
+    return dict(collections.Counter(each.reason for each in left_out.values()).most_common())
+
+
+def lines(left_out: Mapping[str, LeftOut], images: int, *, hint: bool = True) -> list[str]:
+    """Return what is left out of so many images, in words; nothing if that is none."""
+    if not left_out:
+        return []
+    counts = counted(left_out)
+    reasons = ", ".join(f"{number} {reason}" for reason, number in counts.items())
+    found = [f"left out: {len(left_out)} of {images} images ({reasons})"]
+    found += [f"  {name}: {each.message}" for name, each in left_out.items()]
+    if hint and _SEVERAL_FACES in counts:
+        found.append("  --select central, or largest, takes one of several faces")
+    return found
+
+
+def selection_lines(detector: str | None, selection: str | None) -> list[str]:
+    """Return which face of a photograph is taken, in words; nothing for aligned faces."""
+    if not selection:
+        return []
+    several = {
+        "only": "a photograph with several is left out",
+        "central": "the large one in the middle is taken of several",
+        "largest": "the largest is taken of several",
+    }
+    return [f"faces found by {detector}, --select {selection}: {several[selection]}"]
