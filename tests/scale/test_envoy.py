@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from proxies import Proxy, proxying
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
@@ -17,7 +18,6 @@ from face_embedding_client import FaceEmbeddingClient, RawFace
 from face_embedding_models.store import Store
 from face_embedding_server.faces.images import Image
 from support import wait_until
-from proxies import Proxy, proxying
 from support.processes import FAULTY, SERVE, Running, free_port, serving
 
 CALLERS = 8
