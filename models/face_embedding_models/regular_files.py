@@ -1,8 +1,10 @@
 """Files that are files: not devices, pipes or folders, which can be endless or never answer."""
 
 import codecs
+import contextlib
 import errno
 import os
+import secrets
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -57,3 +59,41 @@ def read_text(path: Path, most_bytes: int = TEXT_BYTES) -> str:
     if data.startswith(_UTF_16):
         raise UnicodeDecodeError("utf-8", data, 0, 2, "it is UTF-16; save it as UTF-8")
     return data.decode("utf-8-sig")
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file.
+
+    Raises:
+        OSError: if it cannot be written. It names the file, which the system's own does not if the
+            disk is full.
+    """
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file so that it is there as a whole, and an earlier one stays if that fails.
+
+    Raises:
+        OSError: as `write` does.
+    """
+    if path.exists() and not path.is_file():
+        write(path, data)  # Such as a terminal.
+        return
+    target = path.resolve()  # A link stays one.
+    pending = target.with_name(f".face-embedding-{secrets.token_hex(8)}")
+    try:
+        write(pending, data)
+        if target.exists():
+            pending.chmod(stat.S_IMODE(target.stat().st_mode))
+        with pending.open("rb") as file:
+            os.fsync(file.fileno())
+        pending.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            pending.unlink()

@@ -16,7 +16,7 @@ import openvino as ov
 
 from face_embedding_models.errors import MeaninglessError, StoreError
 from face_embedding_models.manifest import Manifest
-from face_embedding_models.openvino import making
+from face_embedding_models.openvino import making, writing
 from face_embedding_models.openvino.running import Embeddings, compile_for, embed_samples
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store, parts, sealed
@@ -115,10 +115,7 @@ def save(
     """
 
     def fill(pending: Path) -> None:
-        try:
-            ov.save_model(network, pending / IR_MODEL_FILE, compress_to_fp16=False)
-        except RuntimeError as error:
-            raise StoreError(f"OpenVINO cannot write the IR to {parent}: {error}") from error
+        writing.write(network, pending / IR_MODEL_FILE)
 
     _seal(fill, model, precision, record, parent)
 

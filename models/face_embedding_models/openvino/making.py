@@ -4,16 +4,18 @@ What that process makes is only read after this: the network has run there, and 
 the limits.
 """
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import openvino as ov
 
-from face_embedding_models import bounds, manifest, sandbox
+from face_embedding_models import bounds, manifest, regular_files, sandbox
 from face_embedding_models.errors import ConversionError, StoreError
 from face_embedding_models.formats import ONNX_FILE, PARAMS_FILE, PARTS, SYMBOL_FILE, Format
 from face_embedding_models.manifest import Manifest
+from face_embedding_models.openvino import writing
 from face_embedding_models.openvino.running import Embeddings, compile_for, embed_samples
 from face_embedding_models.sandbox import Limits
 from face_embedding_models.store import sealed
@@ -76,13 +78,12 @@ def make_here(weights: str, known: str, folder: str) -> None:
     network = _CONVERTERS[described.format](Path(weights), described)
     _check_results(network)
     target = Path(folder)
-    try:
-        ov.save_model(network, target / IR_MODEL_FILE, compress_to_fp16=False)
-    except RuntimeError as error:
-        raise StoreError(f"OpenVINO cannot write the IR, is the disk full? {error}") from error
+    writing.write(network, target / IR_MODEL_FILE)
     golden = _golden_of(_written(target), described)
+    data = io.BytesIO()  # NumPy's own error does not say why a file cannot be written.
+    np.save(data, golden)
     try:
-        np.save(target / GOLDEN_FILE, golden)
+        regular_files.write(target / GOLDEN_FILE, data.getvalue())
     except OSError as error:
         raise StoreError(f"cannot write {target / GOLDEN_FILE}: {error}") from error
 

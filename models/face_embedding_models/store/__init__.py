@@ -24,7 +24,7 @@ from typing import Annotated
 import platformdirs
 from pydantic import Field
 
-from face_embedding_models import formats, manifest
+from face_embedding_models import formats, manifest, regular_files
 from face_embedding_models.errors import StoreError, UnknownModelError
 from face_embedding_models.manifest import DetectorManifest, Manifest, Package
 from face_embedding_models.store import parts, records, sealed, stored
@@ -213,7 +213,7 @@ class Store:
     ) -> None:
         def fill(folder: Path) -> None:
             for name, data in files.items():
-                (folder / name).write_bytes(data)
+                regular_files.write(folder / name, data)
 
         record = {
             "model": known.name,

@@ -209,7 +209,7 @@ def write_text(path: Path, text: str) -> None:
     with pending_folder(path.parent) as folder:
         try:
             pending = folder / path.name
-            pending.write_text(text, "utf-8")
+            regular_files.write(pending, text.encode())
             flush(pending)
             pending.replace(path)
             flush(path.parent)
@@ -219,7 +219,8 @@ def write_text(path: Path, text: str) -> None:
 
 def _seal(folder: Path, record: Mapping[str, Any]) -> None:
     sums = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
-    (folder / RECORD_FILE).write_text(records.to_text({**record, "files": sums}), "utf-8")
+    text = records.to_text({**record, "files": sums})
+    regular_files.write(folder / RECORD_FILE, text.encode())
     for path in (*folder.iterdir(), folder):
         flush(path)
 

@@ -158,7 +158,8 @@ def _write_report(document: dict[str, Any], scored: Scored, folder: Path) -> Non
     threshold = metrics.equal_error(curve).threshold
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+        text = json.dumps(document, indent=2) + "\n"
+        regular_files.replace(folder / "report.json", text.encode())
         plots.draw_roc(curve, title, folder / "roc.png")
         plots.draw_det(curve, title, folder / "det.png")
         plots.draw_histogram(scored.scores, scored.same, threshold, title, folder / "histogram.png")

@@ -4,6 +4,7 @@ Matplotlib is imported only when something is drawn.
 """
 
 import importlib
+import io
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from face_embedding_models import regular_files
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.evaluation.metrics import Roc, Same, Scores, check
 
@@ -152,7 +154,9 @@ def _figure(title: str) -> "tuple[Figure, Axes]":
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    figure.savefig(path, format="png", dpi=_DPI)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=_DPI)
+    regular_files.replace(path, data.getvalue())
 
 
 def _set_rate_ticks(axis: "Axis", positions: list[float], rates: list[float]) -> None:

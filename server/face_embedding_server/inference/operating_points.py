@@ -158,7 +158,7 @@ def write(calibration: Calibration, path: Path) -> None:
             f"images are left out ({len(calibration.left_out):,}); take their pairs from the table"
         )
     try:
-        path.write_text(text, "utf-8")
+        regular_files.replace(path, text.encode())
     except OSError as error:
         raise CalibrationError(f"the calibration {path} cannot be written: {error}") from error
 
