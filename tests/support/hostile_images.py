@@ -11,6 +11,8 @@ from PIL import Image as Pillow
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 _EXTREMES = (0, 1, 2, 7, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFF)
+# What a coefficient of a progressive JPEG can have.
+_BITS = 14
 _PART = re.compile(rb"[A-Za-z]{3}[A-Za-z ]|\xff[\xc0-\xfe]")
 
 
@@ -61,11 +63,22 @@ def progressive_jpeg(width: int, height: int, scans: int, components: int = 3) -
     ) + bytes(-(-blocks * components // 8))
     runs = bytes(-(-(blocks // (1 << 14) + 1) * 15 // 8))
     others = [
-        segment(0xDA, bytes((1, 1 + scan % components, 0, 1, 63, 1 << 4 if scan else 1))) + runs
+        segment(0xDA, bytes((1, 1 + scan % components, 0, *_progress(scan // components)))) + runs
         for scan in range(scans - 1)
     ]
     frame = jpeg_frame(width, height, components)
     return b"".join((b"\xff\xd8", tables, frame, averages, *others, b"\xff\xd9"))
+
+
+def _progress(step: int) -> tuple[int, int, int]:
+    """Return the first and last coefficient of a component's scan, and which bit it adds to which.
+
+    A bit at a time, first of some coefficients and then of the others: decoders complain otherwise.
+    """
+    others, done = divmod(step, _BITS)
+    bit = _BITS - 1 - done
+    above = bit + 1 if done else 0
+    return (32, 63, above << 4 | bit) if others else (1, 31, above << 4 | bit)
 
 
 def webp_chunk(kind: bytes, body: bytes, announced: int | None = None) -> bytes:

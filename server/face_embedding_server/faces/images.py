@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_embedding_server.errors import Reason, Refusal
-from face_embedding_server.faces import headers
+from face_embedding_server.faces import decoders, headers
 from face_embedding_server.faces.face import Picture, RawImage
 from face_embedding_server.faces.headers import ImageFile, ImageSize, UnreadableImageError
 from face_embedding_server.limits import DEFAULT_MAX_ENCODED_BYTES, DEFAULT_MAX_IMAGE_PIXELS
@@ -76,7 +76,10 @@ class ImageReader:
                 "encoded",
             )
         file = self._inspected(data, only_size)
-        pixels = _upright(_decoded(file.data), file.orientation)
+        try:
+            pixels = _upright(decoders.decode(file), file.orientation)
+        except UnreadableImageError as error:
+            raise _unreadable(str(error)) from error
         # Turning may have changed it.
         self._check_size(ImageSize(pixels.shape[1], pixels.shape[0]), only_size, "encoded")
         return pixels
@@ -125,19 +128,6 @@ class ImageReader:
                 f"the image has {size}, at most {self.max_pixels:,} are taken",
                 field,
             )
-
-
-def _decoded(data: bytes) -> Image:
-    """Return an image file's pixels as they are stored."""
-    try:
-        pixels = cv2.imdecode(
-            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-    except cv2.error as error:
-        raise _unreadable("is damaged") from error
-    if pixels is None:
-        raise _unreadable("is damaged or cut short: its pixel data cannot be decoded")
-    return pixels  # type: ignore[return-value]  # it is uint8
 
 
 def _upright(pixels: Image, orientation: int) -> Image:

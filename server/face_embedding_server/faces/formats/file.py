@@ -1,5 +1,6 @@
 """What the structure of an image file says, and the errors of reading it."""
 
+import enum
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -18,6 +19,14 @@ class ImageSize(NamedTuple):
         return f"{self.width}×{self.height} pixels"
 
 
+class Decoder(enum.Enum):
+    """What decodes a file, and notices its damage."""
+
+    JPEG = enum.auto()
+    JPEG_OF_INKS = enum.auto()
+    OTHER = enum.auto()
+
+
 def _nothing_more() -> None:
     """Find that all has been said of a file already."""
 
@@ -32,6 +41,7 @@ class ImageFile(NamedTuple):
         data: the file without the parts that a decoder does not need.
         check: looks closer at what decoding it takes, which takes time itself for a large image;
             raises `UnreadableImageError` if it is too much.
+        decoder: for its pixels.
     """
 
     size: ImageSize
@@ -39,6 +49,7 @@ class ImageFile(NamedTuple):
     most_pixels: int
     data: bytes
     check: Callable[[], None] = _nothing_more
+    decoder: Decoder = Decoder.OTHER
 
 
 def damaged(what: str) -> UnreadableImageError:

@@ -1,17 +1,21 @@
-"""The structure of JPEG files. Sources: ITU-T T.81, annex B; ITU-T T.871 (JFIF); Exif 2.32."""
+"""The structure of JPEG files.
+
+Sources: ITU-T T.81, annexes B and C; ITU-T T.871 (JFIF); Exif 2.32.
+"""
 
 import re
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from face_embedding_server.faces.formats import exif
 from face_embedding_server.faces.formats.file import (
+    Decoder,
     ImageFile,
     ImageSize,
     UnreadableImageError,
     cut_short,
     damaged,
-    without,
 )
 
 START = re.compile(rb"\xff\xd8")
@@ -19,6 +23,8 @@ START = re.compile(rb"\xff\xd8")
 _START_BYTES = 2
 _END_OF_IMAGE = 0xD9
 _SCAN = 0xDA
+_CODES = 0xC4
+_JFIF = 0xE0
 _EXIF = 0xE1
 # Processes that decoders know: baseline, extended, progressive; and the markers of all frames.
 _KNOWN_FRAMES = {0xC0, 0xC1, 0xC2}
@@ -31,17 +37,38 @@ _LENGTH = struct.Struct(">H")
 _FRAME = struct.Struct(">BHHB")
 _FRAME_COMPONENT_BYTES = 3
 # Grey, colour, and the four inks.
-_COMPONENTS = {1, 3, 4}
+_INKS = 4
+_COMPONENTS = {1, 3, _INKS}
 _MAX_SAMPLING = 4
 # Within pixel data, a marker is 0xFF followed by neither 0x00 nor a restart marker.
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 # Photographs with profiles, previews and metadata stay well below these.
 _MAX_SEGMENTS = 300
 _MAX_FILL_BYTES = 64
+# Decoders skip what stands between two segments; a few writers leave something there.
+_NEXT_SEGMENT = re.compile(rb"[^\xff]{0,64}\xff")
+_JFIF_PREFIX = b"JFIF\0"
+_JFIF_MAJOR_VERSION = 1
+# What a lost part of a file reads as.
+_LOST = bytes(64)
+# Symbols that end one block or a run of them; but the last skips 16 coefficients.
+_ENDS_OF_BLOCKS = range(0x00, 0xF0, 0x10)
+# Before the symbols of a table of codes: its class and number, and how many codes have each of 16
+# lengths.
+_CODES_HEADER_BYTES = 17
+_COEFFICIENTS = 0x10
 # Each costs a pass over the picture. Encoders write about ten, the most thorough some twenty.
 _MAX_SCANS = 64
 # The shortest code of a block of 8×8 samples is one bit.
 _MOST_SAMPLES_PER_BYTE = 8 * 64
+
+
+class _Frame(NamedTuple):
+    """What a frame header says."""
+
+    size: ImageSize
+    samples_per_pixel: float
+    components: int
 
 
 def inspect(data: bytes) -> ImageFile:
@@ -50,15 +77,15 @@ def inspect(data: bytes) -> ImageFile:
     Raises:
         UnreadableImageError: if it is damaged, of another process, or has too many parts.
     """
-    frame: tuple[ImageSize, float] | None = None
-    orientation: int | None = None
-    scans = pixel_bytes = end = 0
-    dropped = []
+    frame: _Frame | None = None
+    scans = pixel_bytes = 0
+    kept = [data[:_START_BYTES]]
+    descriptions = []
     for marker, start, body, end in _segments(data):
-        if marker in _DESCRIPTIONS:
-            dropped.append((start, end))
-            if marker == _EXIF and orientation is None:
-                orientation = _orientation(data, body, end)
+        if _is_needed(marker, data, body):
+            kept.append(data[start:end])
+        if marker == _EXIF and data.startswith(exif.PREFIX, body):
+            descriptions.append(data[body + len(exif.PREFIX) : end])
         elif marker in _FRAMES:
             if frame:
                 raise damaged(f"a second frame header is at byte {start}")
@@ -70,12 +97,15 @@ def inspect(data: bytes) -> ImageFile:
         raise damaged("it has no picture")
     if scans > _MAX_SCANS:
         raise UnreadableImageError(f"has too many scans: {scans}, at most {_MAX_SCANS} are taken")
-    size, samples_per_pixel = frame
+    stripped = b"".join(kept)
+    _check_lost(stripped)
     return ImageFile(
-        size,
-        orientation or exif.UPRIGHT,
-        int(pixel_bytes * _MOST_SAMPLES_PER_BYTE / samples_per_pixel),
-        without(data, dropped, end),
+        frame.size,
+        # What does not fit into one segment goes on in the next.
+        exif.orientation(b"".join(descriptions)),
+        int(pixel_bytes * _MOST_SAMPLES_PER_BYTE / frame.samples_per_pixel),
+        stripped,
+        decoder=Decoder.JPEG_OF_INKS if frame.components == _INKS else Decoder.JPEG,
     )
 
 
@@ -83,7 +113,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Yield marker, start, body and end of each segment; a scan ends with its pixel data."""
     end = _START_BYTES
     for _ in range(_MAX_SEGMENTS):
-        start = end
+        start = _start_of_segment(data, end)
         at = _after_fill(data, start)
         marker = data[at]
         body = end = at + 1
@@ -108,6 +138,15 @@ def _end_of_scan(data: bytes, start: int, position: int) -> int:
     return found.start()
 
 
+def _start_of_segment(data: bytes, position: int) -> int:
+    if data[position] == 0xFF:
+        return position
+    found = _NEXT_SEGMENT.match(data, position)
+    if found is None:
+        raise damaged(f"no segment begins at byte {position}")
+    return found.end() - 1
+
+
 def _after_fill(data: bytes, start: int) -> int:
     """Return the position of a marker's second byte; any number of 0xFF may stand before it."""
     position = start
@@ -115,13 +154,12 @@ def _after_fill(data: bytes, start: int) -> int:
         position += 1
         if position - start > _MAX_FILL_BYTES:
             raise UnreadableImageError(f"has too much padding at byte {start}")
-    if position == start or not data[position]:
+    if not data[position]:
         raise damaged(f"no segment begins at byte {start}")
     return position
 
 
-def _frame(data: bytes, marker: int, position: int, end: int) -> tuple[ImageSize, float]:
-    """Return the size that a frame header announces, and the samples for each pixel."""
+def _frame(data: bytes, marker: int, position: int, end: int) -> _Frame:
     bits, height, width, components = _FRAME.unpack_from(data, position)
     if marker not in _KNOWN_FRAMES or bits != 8 or components not in _COMPONENTS:
         raise UnreadableImageError(
@@ -137,10 +175,45 @@ def _frame(data: bytes, marker: int, position: int, end: int) -> tuple[ImageSize
     if min(across + down) < 1 or max(across + down) > _MAX_SAMPLING:
         raise damaged("its sampling factors are not from 1 to 4")
     samples = sum(a * d for a, d in zip(across, down, strict=True))
-    return ImageSize(width, height), samples / (max(across) * max(down))
+    samples_per_pixel = samples / (max(across) * max(down))
+    return _Frame(ImageSize(width, height), samples_per_pixel, components)
 
 
-def _orientation(data: bytes, position: int, end: int) -> int | None:
-    if not data.startswith(exif.PREFIX, position, end):
-        return None
-    return exif.orientation(data[position + len(exif.PREFIX) : end])
+def _is_needed(marker: int, data: bytes, position: int) -> bool:
+    """Tell whether a decoder cannot do without a segment.
+
+    Of a version of JFIF that it does not know it would complain, and then be silent about damage.
+    """
+    if marker != _JFIF:
+        return marker not in _DESCRIPTIONS
+    end = position + len(_JFIF_PREFIX)
+    return data[position:end] != _JFIF_PREFIX or data[end] == _JFIF_MAJOR_VERSION
+
+
+def _check_lost(data: bytes) -> None:
+    """Refuse pixel data with a part that was lost, which reads as zeros, and which decoders take.
+
+    As long a run of zeros can only mean something if it means blocks without coefficients.
+    """
+    if _LOST not in data:
+        return
+    zeros_mean: dict[int, int] = {}
+    for marker, _, body, end in _segments(data):
+        if marker == _CODES:
+            zeros_mean.update(_zero_codes(data[body:end]))
+        elif marker == _SCAN and (lost := data.find(_LOST, body, end)) >= 0:
+            # A scan begins with the number of its components, and for each its number and tables;
+            # its first and last coefficient follow. One of averages alone may be all zeros.
+            components = data[body]
+            last = data[body + 2 + 2 * components]
+            symbol = zeros_mean.get(_COEFFICIENTS | data[body + 2] & 15, 0)
+            if last and symbol not in _ENDS_OF_BLOCKS:
+                raise damaged(f"from byte {lost} of its pixels on are zeros that mean nothing")
+
+
+def _zero_codes(tables: bytes) -> Iterator[tuple[int, int]]:
+    """Yield class and number of each table of codes, and the symbol whose code is all zeros."""
+    while tables:
+        symbols = sum(tables[1:_CODES_HEADER_BYTES])
+        yield tables[0], tables[_CODES_HEADER_BYTES]
+        tables = tables[_CODES_HEADER_BYTES + symbols :]

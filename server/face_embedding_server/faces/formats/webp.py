@@ -25,6 +25,7 @@ _CHUNK = struct.Struct("<4sI")
 _EXTENDED = b"VP8X"
 _EXTENDED_BYTES = 10
 _ANIMATED = 0x02
+_HAS_EXIF = 0x08
 _ANIMATIONS = {b"ANIM", b"ANMF"}
 _LOSSLESS = b"VP8L"
 _EXIF = b"EXIF"
@@ -44,7 +45,7 @@ def inspect(data: bytes) -> ImageFile:
     end = _CHUNK.size + announced
     canvas: ImageSize | None = None
     picture: ImageSize | None = None
-    orientation = exif.UPRIGHT
+    description = b""
     lossless = (0, 0)
     dropped = []
     position = 0
@@ -60,8 +61,8 @@ def inspect(data: bytes) -> ImageFile:
             canvas = _canvas(data, body, length)
         else:
             dropped.append((start, position))
-            if kind == _EXIF:
-                orientation = exif.orientation(data[body : body + length].removeprefix(exif.PREFIX))
+            if kind == _EXIF and not description:
+                description = data[body : body + length]
         if picture and position >= end:
             break
     _check_end(len(data), end, position)
@@ -71,7 +72,8 @@ def inspect(data: bytes) -> ImageFile:
     most_pixels = picture.width * picture.height
     return ImageFile(
         picture,
-        orientation,
+        # Readers take no EXIF that the canvas does not speak of.
+        exif.orientation(description) if _has_exif(data) else exif.UPRIGHT,
         most_pixels,
         _rebuilt(data, dropped, end),
         functools.partial(vp8l.check, data, *lossless, picture),
@@ -120,6 +122,11 @@ def _canvas(data: bytes, body: int, length: int) -> ImageSize:
         raise UnreadableImageError("is an animation")
     width, height = (int.from_bytes(data[at : at + 3], "little") for at in (body + 4, body + 7))
     return ImageSize(width + 1, height + 1)
+
+
+def _has_exif(data: bytes) -> bool:
+    kind, _ = _CHUNK.unpack_from(data, _START_BYTES)
+    return kind == _EXTENDED and bool(data[_START_BYTES + _CHUNK.size] & _HAS_EXIF)
 
 
 def _lossy_size(data: bytes, body: int, length: int) -> ImageSize:
