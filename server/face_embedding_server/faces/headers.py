@@ -23,6 +23,17 @@ _FORMATS: dict[re.Pattern[bytes], Callable[[bytes], ImageFile]] = {
     png.START: png.inspect,
     webp.START: webp.inspect,
 }
+# What others begin with, to say what was sent.
+_OTHERS: dict[str, re.Pattern[bytes]] = {
+    "a TIFF": re.compile(rb"II\*\0|MM\0\*"),
+    "a GIF": re.compile(rb"GIF8[79]a"),
+    "a BMP": re.compile(rb"BM.{4}\0{4}", re.DOTALL),
+    "a JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
+    "a JPEG 2000": re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
+    "a PDF": re.compile(rb"%PDF-"),
+    "an AVIF": re.compile(rb"\0\0..ftypavi[fs]", re.DOTALL),
+    "a HEIC": re.compile(rb"\0\0..ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL),
+}
 
 
 def inspect(data: bytes) -> ImageFile:
@@ -37,6 +48,9 @@ def inspect(data: bytes) -> ImageFile:
                 return inspect_format(data)
             except (IndexError, struct.error) as error:
                 raise damaged(f"it ends amid a header, after {len(data)} bytes") from error
+    for name, start in _OTHERS.items():
+        if start.match(data):
+            raise UnreadableImageError(f"is {name} file, which is not a JPEG, PNG or WebP file")
     raise UnreadableImageError("is not a JPEG, PNG or WebP file")
 
 

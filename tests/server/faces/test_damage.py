@@ -2,6 +2,7 @@
 
 import io
 import random
+import zlib
 from typing import Any
 
 import cv2
@@ -159,3 +160,39 @@ def test_black() -> None:
     Pillow.fromarray(black).save(file, "JPEG", optimize=True)
     assert bytes(64) in file.getvalue()
     assert READER.decode(file.getvalue()).mean() < 1
+
+
+PNG = made.encoded(PICTURE, "PNG")
+ROWS = b"".join(b"\0" + row.tobytes() for row in PIXELS[:9, :9])
+
+
+def png(pixel_data: bytes) -> bytes:
+    """Return a PNG of 9×9 pixels."""
+    return made.png_header(9, 9) + made.chunk(b"IDAT", pixel_data) + made.chunk(b"IEND", b"")
+
+
+def test_damaged_png() -> None:
+    """A PNG with a changed byte, among its pixels or in its header, is refused."""
+    for at in (18, 19, *range(22, 33), *range(60, len(PNG) - 12, 1999)):
+        assert refused(PNG[:at] + bytes([PNG[at] ^ 4]) + PNG[at + 1 :]), at
+
+
+@pytest.mark.parametrize("lost", [1, 4, 40])
+def test_cut_pixels_of_a_png(lost: int) -> None:
+    """A PNG whose pixel data are cut short, and have a checksum that says otherwise, is refused."""
+    assert refused(png(zlib.compress(ROWS)[:-lost]))
+
+
+def test_few_rows_of_a_png() -> None:
+    """A PNG that lacks rows is refused, and one that has more than it should is not."""
+    assert refused(png(zlib.compress(ROWS[:-28])))
+    assert not refused(png(zlib.compress(ROWS)))
+    assert not refused(png(zlib.compress(ROWS + bytes(28))))
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_missing_sector_of_a_webp(lossless: bool) -> None:
+    """A WebP from which a sector is missing is refused."""
+    data = made.encoded(PICTURE, "WEBP", lossless=lossless)
+    for at in range(40, len(data) - SECTOR, 999):
+        assert refused(data[:at] + data[at + SECTOR :]), at

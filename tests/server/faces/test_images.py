@@ -150,3 +150,11 @@ def test_no_pixels() -> None:
     raw = RawImage(np.zeros((0, 0, 3), np.uint8), "BGR")
     with pytest.raises(Refusal, match="the image has no pixels"):
         READER.read(raw)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "BMP", "JPEG2000"])
+def test_other_formats(kind: str) -> None:
+    """A file of another format is refused by its name."""
+    with pytest.raises(Refusal, match=f"is a {kind.replace('G2', 'G 2')} file") as caught:
+        READER.decode(encoded(PICTURE, kind))
+    assert caught.value.reason == Reason.IMAGE_UNREADABLE
