@@ -158,9 +158,9 @@ def serving(store: Path, name: str, precision: str) -> AbstractContextManager[Se
 
 
 @contextmanager
-def serving_by(*arguments: object) -> Iterator[Server]:
+def serving_by(*arguments: object, python: Path | str = sys.executable) -> Iterator[Server]:
     """Run a Python program that serves, and says where in its first line, as a process."""
-    command = [sys.executable, *map(str, arguments)]
+    command = [str(python), *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own command
         announcement = process.stdout.readline() if process.stdout else ""
         try:

@@ -16,10 +16,13 @@ from typing import NamedTuple
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 
+from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.v1 import face_embedding_pb2 as pb
 
 SERVICE = "/face_embedding.v1.FaceEmbeddingService"
+V2_INFER = "/inference.GRPCInferenceService/ModelInfer"
 BATCH = 16
 # Items that one caller of a stream has under way.
 STREAM_WINDOW = 16
@@ -32,10 +35,11 @@ def main() -> None:
     """Run the load and print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("address")
-    parser.add_argument("mode", choices=["unary", "batch", "stream"])
+    parser.add_argument("mode", choices=["unary", "batch", "stream", "v2"])
     parser.add_argument("callers", type=int)
     parser.add_argument("seconds", type=float)
     parser.add_argument("pid", type=int, help="the server's process, whose CPU time is read")
+    parser.add_argument("--model", help="its name, which v2 has to say")
     parser.add_argument("--connections", type=int, default=1, help="the callers share them")
     options = parser.parse_args()
     of_its_own = [("grpc.use_local_subchannel_pool", 1)]
@@ -55,8 +59,12 @@ def measure(channels: list[grpc.Channel], options: argparse.Namespace) -> dict[s
     """
     mode, seconds = options.mode, options.seconds
     faces = BATCH if mode == "batch" else 1
-    request = pb.EmbedRequest(faces=[face()] * faces).SerializeToString()
-    methods = [channel.unary_unary(f"{SERVICE}/Embed") for channel in channels]
+    if mode == "v2":
+        path, request = V2_INFER, v2_request(options.model).SerializeToString()
+    else:
+        path = f"{SERVICE}/Embed"
+        request = pb.EmbedRequest(faces=[face()] * faces).SerializeToString()
+    methods = [channel.unary_unary(path) for channel in channels]
     for embed in methods:
         for _ in range(WARM_UP_CALLS // len(methods) + 1):
             embed(request, timeout=TIMEOUT_S)
@@ -153,11 +161,25 @@ def stream_caller(channel: grpc.Channel, end: float) -> Callable[[], list[Answer
 
 def face() -> pb.Face:
     """Return an aligned face of noise."""
-    pixels = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
     raw = pb.RawImage(
-        data=pixels.tobytes(), width=112, height=112, channel_order=pb.CHANNEL_ORDER_BGR
+        data=noise_bgr().tobytes(), width=112, height=112, channel_order=pb.CHANNEL_ORDER_BGR
     )
     return pb.Face(raw=raw, aligned=pb.Aligned())
+
+
+def v2_request(model: str) -> oip.ModelInferRequest:
+    """Return a request for the same face of any server of the Open Inference Protocol."""
+    data = noise_bgr().transpose(2, 0, 1)[np.newaxis].astype(np.float32)
+    tensor = oip.ModelInferRequest.InferInputTensor(name="data", datatype="FP32", shape=data.shape)
+    output = oip.ModelInferRequest.InferRequestedOutputTensor(name="pre_fc1")
+    return oip.ModelInferRequest(
+        model_name=model, inputs=[tensor], outputs=[output], raw_input_contents=[data.tobytes()]
+    )
+
+
+def noise_bgr() -> NDArray[np.uint8]:
+    """Return the pixels of a face, HWC."""
+    return np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
 
 
 if __name__ == "__main__":
