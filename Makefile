@@ -14,7 +14,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test test-fast scale-test test-python serve parity bench profile stages fuzz soak reliability audit sbom docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-fast scale-test test-python serve parity bench peers profile stages fuzz soak reliability audit sbom docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,10 +57,22 @@ test-python:  ## run the tests of the code on another Python, PYTHON=python3.13 
 	python=$$(.ci/find-python $(PYTHON)) && $(MAKE) setup PYTHON=$$python VENV=$(OTHER)
 	$(OTHER)/bin/python -m pytest $(if $(QUICK),-m 'not slow') tests/models tests/server tests/client tests/parity
 
-bench: setup  ## measure the server against the engine, and against gRPC alone (QUICK=1: what has a target)
+bench: setup  ## measure the server against the engine, and against gRPC alone (QUICK=1: what has a target; PEERS=1: peers too)
 	$(BIN)/python benchmarks/bench.py --store $(STORE) $(if $(QUICK),--quick)
 	$(BIN)/python benchmarks/own_cost.py --store $(STORE) $(if $(QUICK),--quick)
 	$(BIN)/python benchmarks/processes.py --store $(STORE) $(if $(QUICK),--quick)
+	$(if $(PEERS),$(MAKE) peers)
+
+# In environments of their own. MLServer needs Python 3.12 or an older one: PEERS_PYTHON, if PYTHON is newer.
+PEERS_PYTHON ?= $(PYTHON)
+
+peers: setup build/peers/kserve/.ready build/peers/mlserver/.ready  ## measure KServe's and MLServer's servers beside this one; needs the network (QUICK=1: one round)
+	$(BIN)/python benchmarks/peers.py --store $(STORE) $(if $(QUICK),--quick)
+
+build/peers/%/.ready: benchmarks/peer_servers/%.txt
+	$(PEERS_PYTHON) -m venv --clear build/peers/$*
+	build/peers/$*/bin/python -m pip install --quiet --no-deps --requirement $<
+	touch $@
 
 profile: $(STORE)/$(MODEL)/current.json  ## record where a server under load spends its time, as build/profile.svg
 	$(BIN)/python benchmarks/profile.py --store $(STORE) --model $(MODEL) --output build/profile.svg
