@@ -178,4 +178,17 @@ lock: setup  ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate \
 		--extra server --extra mxnet --extra onnx --extra quantize --extra detect --extra plot --extra otel \
 		--extra docs --extra dev --no-emit-package mxnet --output-file requirements.lock pyproject.toml
+	$(MAKE) $(PEER_LOCKS)
+
+# What is measured beside each other has the same engine, gRPC and NumPy. A peer's own version is raised by hand.
+PEER_LOCKS := $(patsubst %,lock-%,kserve mlserver)
+
+.PHONY: $(PEER_LOCKS)
+
+$(PEER_LOCKS): lock-%:
+	mkdir -p build
+	grep -E '^(grpcio|numpy|openvino|protobuf)==' requirements.lock > build/shared.txt
+	(grep '^$*==' benchmarks/peer_servers/$*.txt && echo numpy && echo openvino) > build/$*.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate \
+		--constraint build/shared.txt --output-file benchmarks/peer_servers/$*.txt build/$*.in
 

@@ -1,7 +1,7 @@
 """The hook of mkdocs that puts what is generated into the pages that ask for it.
 
-A page asks with a line of its own: `<!-- contract -->`, `<!-- settings -->`, `<!-- bench -->` or
-`<!-- reliability -->`.
+A page asks with a line of its own: `<!-- contract -->`, `<!-- settings -->`, `<!-- bench -->`,
+`<!-- peers -->` or `<!-- reliability -->`.
 """
 
 from functools import cache
@@ -12,6 +12,7 @@ import bench_page
 import contract_file
 import contract_page
 import google.rpc
+import peers_page
 import reliability_page
 import settings_page
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -23,8 +24,10 @@ CONTRACTS = {
     "contract-v2.md": "face_embedding/open_inference/open_inference.proto",
 }
 BENCH_RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
+PEERS_RESULTS = ROOT / "benchmarks" / "results" / "peers.json"
 RELIABILITY_RESULTS = ROOT / "tests" / "reliability" / "results.json"
 CONTRACT, SETTINGS, BENCH = "<!-- contract -->", "<!-- settings -->", "<!-- bench -->"
+PEERS = "<!-- peers -->"
 RELIABILITY = "<!-- reliability -->"
 
 
@@ -39,6 +42,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         markdown = markdown.replace(SETTINGS, settings_page.render())
     if BENCH in markdown:
         markdown = markdown.replace(BENCH, bench_page.render(BENCH_RESULTS))
+    if PEERS in markdown:
+        markdown = markdown.replace(PEERS, peers_page.render(PEERS_RESULTS))
     if RELIABILITY in markdown:
         markdown = markdown.replace(RELIABILITY, reliability_page.render(RELIABILITY_RESULTS))
     return markdown
