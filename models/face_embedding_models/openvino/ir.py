@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
+from face_embedding_models import meaning
 from face_embedding_models.errors import MeaninglessError, StoreError
 from face_embedding_models.manifest import Manifest
 from face_embedding_models.openvino import making, writing
@@ -33,6 +34,9 @@ PRECISION = "f32"
 # https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 _NPY = b"\x93NUMPY\x01\x00"
 _NPY_LENGTH_BYTES = 2
+
+# The key of the record that tells which checks of its meaning an IR has passed.
+_MEANING = "meaning"
 
 _ELEMENTWISE = {"Add", "Subtract", "Multiply", "Divide", "PRelu", "Relu", "Sigmoid", "Clamp"}
 
@@ -98,6 +102,15 @@ def check(model: StoredModel) -> None:
         raise MeaninglessError(f"{model.manifest.name} {model.version}: {error}") from error
 
 
+def is_checked(model: StoredModel) -> bool:
+    """Tell whether a model's IR has passed all checks of `meaning` when it was made.
+
+    Raises:
+        StoreError: if there is no IR, or its record is damaged.
+    """
+    return sealed.read_record(model.ir_folder(PRECISION)).get(_MEANING) == meaning.CHECKS
+
+
 def save(
     network: ov.Model, model: StoredModel, precision: str, record: Mapping[str, Any], parent: Path
 ) -> None:
@@ -128,7 +141,7 @@ def _seal(
     parent: Path,
 ) -> None:
     # The time tells a server that what it refused was made anew, though every byte is the same.
-    made = {"openvino": ov.get_version(), "made_ns": time.time_ns()}
+    made = {"openvino": ov.get_version(), "made_ns": time.time_ns(), _MEANING: meaning.CHECKS}
     sealed.write(
         parent / model.ir_folder(precision).name,
         fill,
