@@ -196,20 +196,25 @@ def test_resume(fragile: Supervised, few: list[Path], tmp_path: Path) -> None:
     """What was answered before the server went is kept, and not sent again with `--resume`."""
     output = tmp_path / "x.npz"
     output.write_bytes(b"earlier")
+    # The last one is taken when no more than three before it have no answer.
     last = few.pop()
-    assert result(embed(fragile, output, *few[:2])).returncode == 0
-    output.write_bytes(b"earlier")
+    for number in range(3, 12):
+        few.append(tmp_path / f"{number}.jpg")
+        few[-1].write_text(f"face{number}")
+    last.rename(tmp_path / "last.jpg")
+    last = tmp_path / "last.jpg"
     last.write_bytes(mortal.POISON)
     first = result(embed(fragile, output, *few, last))
     assert (first.returncode, output.read_bytes()) == (2, b"earlier")
-    assert f"1 of 4 files have no answer; the others are kept in {output}.part" in first.stderr
+    assert f"{last}: the command ended before its answer" in first.stderr
+    assert f" of 13 files have no answer; the others are kept in {output}.part" in first.stderr
     fragile.start()
     last.write_text("good")
     again = result(embed(fragile, output, *few, last, "--resume"))
-    assert (again.returncode, again.stderr) == (0, f"4 of 4 embeddings in {output}\n")
-    assert fragile.asked_for(b"face2") == 1
+    assert (again.returncode, again.stderr) == (0, f"13 of 13 embeddings in {output}\n")
+    assert [fragile.asked_for(f"face{number}".encode()) for number in range(8)] == [1] * 8
     with np.load(output) as archive:
-        assert archive["norms"].tolist() == [5, 5, 5, 4]
+        assert archive["norms"].tolist() == [5] * 10 + [6] * 2 + [4]
     assert not output.with_name("x.npz.part").exists()
 
 
@@ -236,3 +241,44 @@ def test_interrupted(fragile: Supervised, few: list[Path], tmp_path: Path) -> No
     assert "go on with them by --resume, or remove it" in refused.stderr
     assert result([*command, "--resume"]).returncode == 0
     assert [fragile.asked_for(f"face{number}".encode()) for number in range(4)] == [1] * 4
+
+
+@pytest.mark.slow
+def test_odd_names(fragile: Supervised, few: list[Path], tmp_path: Path) -> None:
+    """A name that is no UTF-8 is printed as an escape, on a terminal of ASCII too, and stored."""
+    odd = tmp_path / os.fsdecode(b"\xff\xe4.jpg")
+    few[0].rename(odd)
+    accented = tmp_path / "Zoë.jpg"
+    few[1].rename(accented)
+    output = tmp_path / "x.npz"
+    done = subprocess.run(
+        embed(fragile, output, odd, accented),
+        check=False,
+        capture_output=True,
+        env={**child_environment(), "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0
+    assert b"\\udcff\\udce4.jpg: norm 5" in done.stdout
+    assert b"Zo\\xeb.jpg: norm 5" in done.stdout
+    with np.load(output) as archive:
+        assert archive["names"].tolist() == [str(odd), str(accented)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [True, False])
+def test_closed_pipe(kept: bool, fragile: Supervised, few: list[Path], tmp_path: Path) -> None:
+    """Without a reader the command stops; with `--output` it writes that first."""
+    output = tmp_path / "x.npz"
+    command = embed(fragile, output, *few)
+    if not kept:
+        at = command.index("--output")
+        del command[at : at + 2]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        environment = {**child_environment(), "PYTHONUNBUFFERED": "1"}
+        done = subprocess.run(
+            command, check=False, stdout=closed, stderr=subprocess.PIPE, env=environment
+        )
+    assert b"Traceback" not in done.stderr
+    assert (done.returncode, output.exists()) == ((0, True) if kept else (141, False))

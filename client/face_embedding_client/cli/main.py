@@ -5,6 +5,7 @@ that was refused), 2 for an error, 130 if interrupted, 141 if nobody reads what 
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -45,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_UNHEARD
     except OSError as error:
         output.fall_silent()
-        print(f"face-embedding: error: cannot print: {error.strerror}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(f"face-embedding: error: cannot print: {error.strerror}", file=sys.stderr)
         return EXIT_ERROR
 
 

@@ -80,15 +80,11 @@ def flush() -> None:
 
 
 def fall_silent() -> None:
-    """Print nothing more, as what reads it is gone, or its disk is full."""
+    """Print no more answers, as what reads them is gone, or its disk is full."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        # Not every stream is a file, as in tests.
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            if not stream.isatty():
-                os.dup2(nowhere, stream.fileno())
+    # Not every stream is a file, as in tests.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 

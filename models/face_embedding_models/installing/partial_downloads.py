@@ -100,7 +100,11 @@ def size_of(path: Path) -> int:
 
 
 def _cache_folder() -> Path:
-    return platformdirs.user_cache_path("face-embedding") / "downloads"
+    # Without a home some versions of platformdirs raise, and others leave the tilde.
+    try:
+        return platformdirs.user_cache_path("face-embedding") / "downloads"
+    except RuntimeError:
+        return Path("~")
 
 
 def _sweep(folder: Path) -> None:

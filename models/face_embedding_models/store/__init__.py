@@ -255,5 +255,17 @@ class Store:
 
 
 def default_root() -> Path:
-    """Return the store's folder where none is named: in the user's data folder."""
-    return platformdirs.user_data_path("face-embedding") / "models"
+    """Return the store's folder where none is named: in the user's data folder.
+
+    Raises:
+        StoreError: if the user has none, as one without a home.
+    """
+    # Without a home some versions of platformdirs raise, and others leave the tilde.
+    with contextlib.suppress(RuntimeError):
+        folder = platformdirs.user_data_path("face-embedding") / "models"
+        if folder.is_absolute():
+            return folder
+    raise StoreError(
+        "this user has no home folder to have a store in: name a folder with --store or "
+        "FACE_EMBEDDING_STORE"
+    )

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from face_embedding_models import regular_files
 from face_embedding_server import settings
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.evaluation import (

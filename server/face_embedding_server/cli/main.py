@@ -1,21 +1,26 @@
 """The command `face-embedding-server`.
 
-Exit status: 0 for success, 1 if the answer of a check is no, 2 for an error.
+Exit status: 0 for success, 1 if the answer of a check is no, 2 for an error, 130 if interrupted,
+141 if nobody reads what is printed.
 """
 
 import argparse
+import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from face_embedding_models.errors import ModelError
+from face_embedding_server.cli import printing
 from face_embedding_server.errors import OperatorError
 
 EXIT_NO = 1
 EXIT_ERROR = 2
-# As a shell tells it: 128 and the number of SIGINT.
+# As a shell tells of SIGINT and of SIGPIPE: 128 and the number of the signal.
 EXIT_INTERRUPTED = 130
+EXIT_UNHEARD = 141
+PROGRAM = "face-embedding-server"
 
 
 @dataclass(frozen=True)
@@ -59,17 +64,34 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    printing.show_anything()
+    try:
+        try:
+            return _run(sys.argv[1:] if arguments is None else list(arguments))
+        finally:
+            printing.flush()
+    except BrokenPipeError:
+        printing.fall_silent()
+        return EXIT_UNHEARD
+    except OSError as error:
+        # Of a file, or of what is printed.
+        printing.fall_silent()
+        with contextlib.suppress(OSError):
+            print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+
+
+def _run(given: Sequence[str]) -> int:
     chosen = given[0] if given else ""
     parser = build_parser([chosen])
     options = parser.parse_args(given)
     try:
         status: int = options.run(options)
     except (ModelError, OperatorError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return status
 
@@ -77,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
     """Return a parser that knows all commands, and the options of the chosen ones."""
     description = (__doc__ or "").splitlines()[0]
-    parser = argparse.ArgumentParser("face-embedding-server", description=description)
+    parser = argparse.ArgumentParser(PROGRAM, description=description)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         added = commands.add_parser(name, help=command.summary, description=command.summary)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from face_embedding_server import settings, signals
+from face_embedding_server.cli import printing
 from face_embedding_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def _serve_here(chosen: Settings, events: signals.Signals) -> None:
 
 def _announce(chosen: Settings, port: int, info: "ModelInfo", by: str = "") -> None:
     host = chosen.address.rpartition(":")[0]
-    print(
-        f"serving {info.name} on {host}:{port} with {info.backend} at {info.precision}{by}: "
-        f"{info.weights_note}",
-        flush=True,
-    )
+    with printing.as_far_as_possible():
+        print(
+            f"serving {info.name} on {host}:{port} with {info.backend} at {info.precision}{by}: "
+            f"{info.weights_note}"
+        )
