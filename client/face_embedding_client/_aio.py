@@ -30,6 +30,7 @@ from face_embedding_client._types import (
     ModelInfo,
     RawFace,
     Tls,
+    Upright,
 )
 
 T = TypeVar("T")
@@ -137,14 +138,21 @@ class AsyncFaceEmbeddingClient:
             yield item.id, await self._run(self._operations.embed_item(item, lost, items.answered))
 
     async def embed_faces(
-        self, image: bytes | RawFace, *, raw: bool = False, outlast: bool = False
+        self,
+        image: bytes | RawFace,
+        *,
+        raw: bool = False,
+        upright: Upright = "as_is",
+        outlast: bool = False,
     ) -> EmbeddedFaces:
         """See `FaceEmbeddingClient.embed_faces`."""
-        return await self._run(self._operations.embed_faces(image, raw, outlast))
+        return await self._run(self._operations.embed_faces(image, raw, upright, outlast))
 
-    async def detect(self, image: bytes | RawFace, *, outlast: bool = False) -> Detections:
+    async def detect(
+        self, image: bytes | RawFace, *, upright: Upright = "as_is", outlast: bool = False
+    ) -> Detections:
         """See `FaceEmbeddingClient.detect`."""
-        return await self._run(self._operations.detect(image, outlast))
+        return await self._run(self._operations.detect(image, upright, outlast))
 
     async def compare(
         self,

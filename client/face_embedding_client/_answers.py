@@ -101,7 +101,9 @@ def _detection_if_any(prepared: _Prepared) -> Detection | None:
 def _detection(message: pb.Detection) -> Detection:
     points = (getattr(message.landmarks, name) for name in _names(Landmarks))
     landmarks = Landmarks(*((point.x, point.y) for point in points))
-    return Detection(_same_fields(Box, message.box), landmarks, message.score)
+    return Detection(
+        _same_fields(Box, message.box), landmarks, message.score, message.turned_degrees
+    )
 
 
 def _warnings(prepared: _Prepared) -> tuple[FaceWarning, ...]:

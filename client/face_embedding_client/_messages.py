@@ -17,6 +17,7 @@ from face_embedding_client._types import (
     ModelInfo,
     Photograph,
     RawFace,
+    Upright,
 )
 
 # The client's own limit for what it sends and takes. The server has one too and tells it.
@@ -35,6 +36,7 @@ _SELECTIONS = {
     "central": pb.FACE_SELECTION_CENTRAL,
     "largest": pb.FACE_SELECTION_LARGEST,
 }
+_UPRIGHT = {"as_is": pb.UPRIGHT_AS_IS, "auto": pb.UPRIGHT_AUTO}
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ def face_message(face: Face) -> pb.Face:
 
     Raises:
         TypeError: if it is neither bytes nor a RawFace of uint8 nor a Photograph of one of them.
-        ValueError: if the pixels are not `[height, width, 3]`, or the channel order or the
-            selection is unknown.
+        ValueError: if the pixels are not `[height, width, 3]`, or the channel order, the
+            selection or what is said of `upright` is unknown.
     """
     if isinstance(face, bytes | RawFace):
         return pb.Face(**_image(face), aligned=pb.Aligned())
@@ -67,18 +69,25 @@ def face_message(face: Face) -> pb.Face:
     if face.select not in _SELECTIONS:
         known = "', '".join(_SELECTIONS)
         raise ValueError(f"select is one of '{known}', not {face.select!r}")
-    detect = pb.DetectFace(selection=_SELECTIONS[face.select])
+    detect = pb.DetectFace(selection=_SELECTIONS[face.select], upright=_upright(face.upright))
     return pb.Face(**_image(face.image), detect=detect)
 
 
-def all_faces_message(image: bytes | RawFace) -> pb.Face:
+def all_faces_message(image: bytes | RawFace, upright: Upright) -> pb.Face:
     """Return an image of which all faces are wanted as a message; raises as `face_message`."""
-    return pb.Face(**_image(image), detect=pb.DetectFace(selection=pb.FACE_SELECTION_ALL))
+    detect = pb.DetectFace(selection=pb.FACE_SELECTION_ALL, upright=_upright(upright))
+    return pb.Face(**_image(image), detect=detect)
 
 
-def detect_request(image: bytes | RawFace) -> pb.DetectRequest:
+def detect_request(image: bytes | RawFace, upright: Upright) -> pb.DetectRequest:
     """Return a request to find faces; raises as `face_message`."""
-    return pb.DetectRequest(**_image(image))
+    return pb.DetectRequest(**_image(image), upright=_upright(upright))
+
+
+def _upright(upright: str) -> pb.Upright:
+    if upright not in _UPRIGHT:
+        raise ValueError(f"upright is 'as_is' or 'auto', not {upright!r}")
+    return _UPRIGHT[upright]
 
 
 def _image(image: bytes | RawFace) -> dict[str, Any]:

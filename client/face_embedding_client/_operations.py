@@ -31,6 +31,7 @@ from face_embedding_client._types import (
     ModelInfo,
     PreparedFace,
     RawFace,
+    Upright,
 )
 
 T = TypeVar("T")
@@ -214,11 +215,11 @@ class Operations:
                 return response
 
     def embed_faces(
-        self, image: bytes | RawFace, raw: bool, outlast: bool
+        self, image: bytes | RawFace, raw: bool, upright: Upright, outlast: bool
     ) -> Operation[EmbeddedFaces]:
         """Embed all faces of one image."""
         info = yield from self.known_info()
-        message = _messages.all_faces_message(image)
+        message = _messages.all_faces_message(image, upright)
         if error := _messages.too_large(message, info):
             raise error
         request = _messages.embed_request([message], self.options(raw))
@@ -228,10 +229,12 @@ class Operations:
             raise _errors.of_only_face(error) from error
         return _answers.embeddings(response.results[0], response.model_version)
 
-    def detect(self, image: bytes | RawFace, outlast: bool) -> Operation[Detections]:
+    def detect(
+        self, image: bytes | RawFace, upright: Upright, outlast: bool
+    ) -> Operation[Detections]:
         """Find the faces of one image."""
         info = yield from self.known_info()
-        request = _messages.detect_request(image)
+        request = _messages.detect_request(image, upright)
         if error := _messages.too_large(request, info):
             raise error
         response = yield from self.call("Detect", request, outlast=outlast)

@@ -31,6 +31,7 @@ from face_embedding_client._types import (
     ModelInfo,
     RawFace,
     Tls,
+    Upright,
 )
 
 T = TypeVar("T")
@@ -181,7 +182,12 @@ class FaceEmbeddingClient:
             yield item.id, self._run(self._operations.embed_item(item, lost, items.answered))
 
     def embed_faces(
-        self, image: bytes | RawFace, *, raw: bool = False, outlast: bool = False
+        self,
+        image: bytes | RawFace,
+        *,
+        raw: bool = False,
+        upright: Upright = "as_is",
+        outlast: bool = False,
     ) -> EmbeddedFaces:
         """Embed all faces of one image, those with larger boxes first.
 
@@ -191,18 +197,22 @@ class FaceEmbeddingClient:
         Args:
             image: the bytes of a JPEG, PNG or WebP file, or pixels.
             raw: keep the values as the network gave them instead of dividing by their norm.
+            upright: what to do about an image that is sideways; see `Photograph`.
             outlast: wait for a server that is away, up to `outage_s`.
         """
-        return self._run(self._operations.embed_faces(image, raw, outlast))
+        return self._run(self._operations.embed_faces(image, raw, upright, outlast))
 
-    def detect(self, image: bytes | RawFace, *, outlast: bool = False) -> Detections:
+    def detect(
+        self, image: bytes | RawFace, *, upright: Upright = "as_is", outlast: bool = False
+    ) -> Detections:
         """Find the faces of one image, without embedding them. None is no error.
 
         Args:
             image: the bytes of a JPEG, PNG or WebP file, or pixels.
+            upright: what to do about an image that is sideways; see `Photograph`.
             outlast: wait for a server that is away, up to `outage_s`.
         """
-        return self._run(self._operations.detect(image, outlast))
+        return self._run(self._operations.detect(image, upright, outlast))
 
     def compare(
         self,

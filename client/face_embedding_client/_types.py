@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Point: TypeAlias = tuple[float, float]
+# What is done about an image that is sideways; see `Photograph`.
+Upright: TypeAlias = Literal["as_is", "auto"]
 _PEM = b"-----BEGIN "
 
 
@@ -85,11 +87,16 @@ class Photograph:
         select: what to do with several faces: refuse the image (`only`), or take the one that is
             large and in the middle (`central`) or the one with the largest box (`largest`). It has
             no effect with landmarks. For all faces of an image there is the client's `embed_faces`.
+        upright: what to do about an image that is sideways or upside down, and does not say so by
+            its EXIF orientation: nothing (`as_is`), or turn it by quarters where no face is found
+            of which the server is sure (`auto`), which `Detection.turned_degrees` tells. It has no
+            effect with landmarks.
     """
 
     image: bytes | RawFace
     landmarks: Landmarks | None = None
     select: Literal["only", "central", "largest"] = "only"
+    upright: Upright = "as_is"
 
 
 # An aligned face, which is the bytes of a JPEG, PNG or WebP file or pixels; or a photograph.
@@ -114,11 +121,14 @@ class Detection:
         box: where it is.
         landmarks: its landmarks.
         score: how sure the detector is, from 0 to 1.
+        turned_degrees: how far the image was turned clockwise to find it: 0, 90, 180 or 270. Box
+            and landmarks are in the image as it was sent.
     """
 
     box: Box
     landmarks: Landmarks
     score: float
+    turned_degrees: int = 0
 
 
 @dataclass(frozen=True)

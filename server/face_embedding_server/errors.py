@@ -44,6 +44,7 @@ class Reason(Enum):
     ABANDONED = auto()
     OVERLOADED = auto()
     CALLER_SILENT = auto()
+    UPRIGHT = auto()
 
 
 class OperatorError(Exception):

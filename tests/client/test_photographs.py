@@ -147,6 +147,31 @@ def test_detected(any_client: Client, portrait: bytes, landmarks: dict[str, Land
     assert 0.5 < detection.score <= 1
 
 
+def on_its_side(image: bytes) -> bytes:
+    """An image that has to be turned clockwise by a quarter, and has no EXIF that says so."""
+    pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    return encode(np.ascontiguousarray(np.rot90(pixels)), ".jpg")  # type: ignore[arg-type]
+
+
+def test_upright(any_client: Client, portrait: bytes) -> None:
+    """An image on its side is turned if that is wanted, by all that finds faces in it."""
+    sideways = on_its_side(portrait)
+    photograph = Photograph(sideways, upright="auto")
+    found = [
+        any_client.embed(photograph).detection,
+        any_client.embed_faces(sideways, upright="auto")[0].detection,
+        any_client.detect(sideways, upright="auto").faces[0],
+    ]
+    assert [each and each.turned_degrees for each in found] == [90, 90, 90]
+    assert any_client.compare(photograph, Photograph(portrait)).cosine_similarity > 0.9
+
+
+def test_not_upright(any_client: Client, portrait: bytes) -> None:
+    """It is not turned by default."""
+    sideways = on_its_side(portrait)
+    assert {face.turned_degrees for face in any_client.detect(sideways).faces} <= {0}
+
+
 def test_pixels(any_client: Client, portrait: bytes) -> None:
     """A photograph may be given as pixels."""
     pixels = cv2.imdecode(np.frombuffer(portrait, np.uint8), cv2.IMREAD_COLOR)
@@ -408,8 +433,9 @@ def test_fault_of_the_server(scripted_client: Client) -> None:
             ValueError,
             "one of 'only', 'central', 'largest', not 'all'",
         ),  # type: ignore[arg-type]
+        (Photograph(b"a", upright="yes"), ValueError, "'as_is' or 'auto', not 'yes'"),  # type: ignore[arg-type]
     ],
-    ids=["path", "landmarks", "all"],
+    ids=["path", "landmarks", "all", "upright"],
 )
 def test_caller_mistakes(
     bad: Any, error: type[Exception], message: str, any_client: Client

@@ -1,6 +1,7 @@
 """The command `face-embedding` with photographs, and its pictures."""
 
 import dataclasses
+import io
 import json
 import sys
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_embed_detects(run: Any, files: dict[str, str]) -> None:
     status, out, _ = run("embed", files["one"], "--detect", "--json")
     (row,) = json.loads(out)
     assert (status, row["name"], row["warnings"]) == (0, files["one"], [])
-    assert row["detection"].keys() == {"box", "landmarks", "score"}
+    assert row["detection"].keys() == {"box", "landmarks", "score", "turned_degrees"}
     assert row["detection"]["box"].keys() == {"left", "top", "width", "height"}
     assert row["detection"]["landmarks"]["left_mouth"].keys() == {"x", "y"}
 
@@ -151,14 +152,19 @@ def test_select_all_without_server(run: Any, files: dict[str, str]) -> None:
     assert "127.0.0.1:1" in err
 
 
+@pytest.mark.parametrize("flags", [("--select", "largest"), ("--upright", "auto")], ids=" ".join)
 @pytest.mark.parametrize("command", ["embed", "compare", "matrix"])
 def test_select_without_detect(
-    command: str, run: Any, files: dict[str, str], capsys: pytest.CaptureFixture[str]
+    command: str,
+    flags: tuple[str, str],
+    run: Any,
+    files: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """To select among faces that are not looked for is a usage error."""
+    """To say more of faces that are not looked for is a usage error."""
     with pytest.raises(SystemExit, match="2"):
-        run(command, files["one"], files["one"], "--select", "largest")
-    assert "--select needs --detect" in capsys.readouterr().err
+        run(command, files["one"], files["one"], *flags)
+    assert f"{flags[0]} needs --detect" in capsys.readouterr().err
 
 
 def test_compare_photographs(run: Any, files: dict[str, str]) -> None:
@@ -265,6 +271,39 @@ def test_faces_json(run: Any, files: dict[str, str]) -> None:
     assert (status, row) == (0, {"name": files["two"], "width": row["width"], "height": 480})
     assert large["box"]["width"] > small["box"]["width"]
     assert large["landmarks"]["left_eye"]["x"] < large["landmarks"]["right_eye"]["x"]
+
+
+@pytest.fixture
+def sideways(tmp_path: Path, portrait: bytes) -> str:
+    """A photograph that has to be turned, and has no EXIF that says so."""
+    file = tmp_path / "sideways.jpg"
+    with Image.open(io.BytesIO(portrait)) as image:
+        image.transpose(Image.Transpose.ROTATE_270).save(file)
+    return str(file)
+
+
+@pytest.mark.parametrize("command", ["faces", "embed --detect", "embed --detect --select all"])
+def test_turns(command: str, run: Any, sideways: str) -> None:
+    """A photograph on its side is turned, which is said."""
+    status, out, _ = run(*command.split(), sideways)
+    assert status == 0
+    assert "turned clockwise by 270 degrees" in out
+
+
+def test_compare_turns(run: Any, files: dict[str, str], sideways: str) -> None:
+    """A photograph on its side is compared as if it was upright."""
+    flags = ("--detect", "--threshold", "0.9", "--json")
+    status, out, _ = run("compare", files["one"], sideways, *flags)
+    facts = json.loads(out)
+    assert (status, facts["decision"]) == (0, "MATCH")
+    assert facts["first"]["detection"]["turned_degrees"] == 0
+    assert facts["second"]["detection"]["turned_degrees"] == 270
+
+
+def test_does_not_turn(run: Any, sideways: str) -> None:
+    """It is not turned if that is not wanted."""
+    out = run("faces", sideways, "--upright", "as_is")[1]
+    assert "turned" not in out
 
 
 @pytest.mark.parametrize("name", ["none", "junk", "gone"])

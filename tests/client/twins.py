@@ -47,8 +47,8 @@ class Blocking:
     def embed_faces(self, image: Any, **options: Any) -> EmbeddedFaces:
         return self._do(lambda client: client.embed_faces(image, **options))
 
-    def detect(self, image: Any) -> Detections:
-        return self._do(lambda client: client.detect(image))
+    def detect(self, image: Any, **options: Any) -> Detections:
+        return self._do(lambda client: client.detect(image, **options))
 
     def compare(self, first: Any, second: Any, **options: Any) -> Comparison:
         return self._do(lambda client: client.compare(first, second, **options))

@@ -9,6 +9,8 @@ from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_models import manifest
 from face_embedding_server.faces import detectors, quality
 from face_embedding_server.faces.alignment import TEMPLATE
+from face_embedding_server.faces.detectors.mtcnn import MtcnnDetector
+from face_embedding_server.faces.detectors.yunet import YunetDetector
 from face_embedding_server.inference import backends
 from face_embedding_server.inference.threads import ASIDE, STREAMS
 from face_embedding_server.server import SERVICES
@@ -59,6 +61,8 @@ def test_warnings() -> None:
         low = each.low > float("-inf")
         limits[name] = f"below {each.low:g}" if low else f"above {each.high:g}"
     limits["LOW_NORM"] = "below the model's limit"
+    mtcnn, yunet = MtcnnDetector.unsure_score, YunetDetector.unsure_score
+    limits["UNSURE"] = f"below {mtcnn:g} with MTCNN, {yunet:g} with YuNet"
     assert {name: cells[-1] for name, cells in rows("preparation.md", "Warning").items()} == limits
 
 

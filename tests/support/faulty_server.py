@@ -42,6 +42,7 @@ def embed(self: OpenVinoBackend, face_bgr: Pixels) -> Vector:
 
 class FaultyDetector:
     name = "faulty"
+    sure_score = unsure_score = 0.0
 
     def detect(self, _: Image) -> list[Detection]:
         if mode_now() == "detector hangs":

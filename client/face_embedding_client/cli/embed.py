@@ -41,6 +41,7 @@ def _embed_to_file(
     output.check_output(options.output, ".npz")
     info = client.model_info()
     terms = {"space": info.embedding_space, "detect": options.detect, "select": options.select}
+    terms |= {"upright": options.upright}
     with Kept(options.output, terms, resume=options.resume) as results:
         counts = _embed(client, files, options, results)
 
@@ -89,7 +90,7 @@ def _answered(
     ready: deque[_Answered] = deque()
     unanswered = _unanswered(files, results, ready)
     answered = (
-        _embed_all_faces(client, unanswered)
+        _embed_all_faces(client, unanswered, options)
         if options.select == "all"
         else _embed_one_face(client, unanswered, options)
     )
@@ -141,12 +142,14 @@ def _embed_one_face(
         yield int(number), known.pop(number), [outcome]
 
 
-def _embed_all_faces(client: FaceEmbeddingClient, files: Iterator[_Read]) -> Iterator[_Answered]:
+def _embed_all_faces(
+    client: FaceEmbeddingClient, files: Iterator[_Read], options: argparse.Namespace
+) -> Iterator[_Answered]:
     """Embed all faces of each file."""
     answers: Answers
     for number, identity, data in files:
         try:
-            faces = client.embed_faces(data, outlast=True)
+            faces = client.embed_faces(data, upright=options.upright or "auto", outlast=True)
         except FaceEmbeddingError as error:
             answers = [output.of_one_file(error)]
         else:
@@ -167,7 +170,9 @@ def side_of(file: Path, options: argparse.Namespace) -> Face | Embedding:
 
 
 def _face(data: bytes, options: argparse.Namespace) -> Face:
-    return Photograph(data, select=options.select or "only") if options.detect else data
+    if not options.detect:
+        return data
+    return Photograph(data, select=options.select or "only", upright=options.upright or "auto")
 
 
 def _named(file: Path, answers: Answers, options: argparse.Namespace) -> list[Named]:
@@ -202,6 +207,7 @@ def _print(options: argparse.Namespace, name: str, outcome: Embedding | Failure)
     if not options.output:
         parts += [f"{value:+.4f}" for value in outcome.values[:4]] + ["…"]
     if outcome.detection:
-        parts.append(f"face {output.box_words(outcome.detection)}")
+        turned = output.turned_words(outcome.detection)
+        parts.append(f"face {output.box_words(outcome.detection)}{turned}")
     print(" ".join(parts))
     output.print_warnings(name, outcome.warnings)

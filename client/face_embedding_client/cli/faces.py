@@ -26,7 +26,7 @@ def faces(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
         output.progress_bar(len(files), "photograph") as bar,
     ):
         for number, file in enumerate(files):
-            found = _find(client, file)
+            found = _find(client, file, options)
             report.add(number, [(str(file), found)])
             without += not (isinstance(found, Detections) and found.faces)
             bar.update()
@@ -35,9 +35,11 @@ def faces(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     return int(without > 0)
 
 
-def _find(client: FaceEmbeddingClient, file: Path) -> Detections | Failure:
+def _find(
+    client: FaceEmbeddingClient, file: Path, options: argparse.Namespace
+) -> Detections | Failure:
     try:
-        return client.detect(file.read_bytes(), outlast=True)
+        return client.detect(file.read_bytes(), upright=options.upright or "auto", outlast=True)
     except (FaceEmbeddingError, OSError) as error:
         return output.of_one_file(error)
 
@@ -55,7 +57,8 @@ def _print(name: str, found: Detections | Failure) -> None:
         return
     count = len(found.faces)
     number = {0: "no face", 1: "1 face"}.get(count, f"{count} faces")
-    print(f"{name}: {found.width}×{found.height}, {number}")
+    turned = output.turned_words(found.faces[0]) if found.faces else ""
+    print(f"{name}: {found.width}×{found.height}, {number}{turned}")
     for index, face in enumerate(found.faces):
         points = output.landmark_points(face.landmarks).items()
         where = ", ".join(f"{part.replace('_', ' ')} {x:.0f} {y:.0f}" for part, (x, y) in points)

@@ -54,8 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
-    if getattr(options, "select", None) and not options.detect:
-        parser.error("--select needs --detect")
+    for name in ("select", "upright"):
+        if getattr(options, name, None) and not getattr(options, "detect", True):
+            parser.error(f"--{name} needs --detect")
     try:
         with connect(options) as client:
             status: int = options.run(client, options)
@@ -108,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command = add("faces", faces, "find the faces of photographs (exit status 1: no face)")
     inputs.add_options(command, "PHOTO")
+    _add_upright(command)
     command.add_argument("--draw", type=Path, help="draw the faces of one photograph to this .png")
     command = add("matrix", matrix, "compare all pairs of faces")
     inputs.add_options(command, "FILE")
@@ -133,6 +135,16 @@ def _add_detection(command: argparse.ArgumentParser, *selections: str) -> None:
         choices=selections,
         help="which faces of a photograph: 'only' refuses several, 'central' takes a large one "
         "in the middle (default with --detect: only)",
+    )
+    _add_upright(command)
+
+
+def _add_upright(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--upright",
+        choices=("as_is", "auto"),
+        help="what to do about photographs that are sideways: nothing, or turn by quarters those "
+        "in which no face is found for sure (default: auto)",
     )
 
 

@@ -49,6 +49,8 @@ _MEASURES = {
     "LOW_NORM": "norm of the embedding",
     "LANDMARKS": "distance from a face's layout in pixels",
     "CHANNEL_ORDER": "red above blue of 255",
+    "TURNED": "degrees that the face is turned",
+    "UNSURE": "score of the detector",
 }
 
 
@@ -153,6 +155,7 @@ def detection_row(detection: Detection) -> dict[str, Any]:
             name: {"x": x, "y": y} for name, (x, y) in landmark_points(detection.landmarks).items()
         },
         "score": detection.score,
+        "turned_degrees": detection.turned_degrees,
     }
 
 
@@ -174,6 +177,12 @@ def box_words(detection: Detection) -> str:
     """Return where a face is, in words."""
     box = detection.box
     return f"{box.width:.0f}×{box.height:.0f} at {box.left:.0f}, {box.top:.0f}"
+
+
+def turned_words(detection: Detection) -> str:
+    """Return that the photograph was turned to find a face, in words; nothing where it was not."""
+    degrees = detection.turned_degrees
+    return f", turned clockwise by {degrees} degrees" if degrees else ""
 
 
 def print_warnings(name: str, warnings: Iterable[FaceWarning]) -> None:

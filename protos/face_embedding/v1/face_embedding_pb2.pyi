@@ -35,6 +35,12 @@ class FaceSelection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FACE_SELECTION_ALL: _ClassVar[FaceSelection]
     FACE_SELECTION_CENTRAL: _ClassVar[FaceSelection]
 
+class Upright(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    UPRIGHT_UNSPECIFIED: _ClassVar[Upright]
+    UPRIGHT_AS_IS: _ClassVar[Upright]
+    UPRIGHT_AUTO: _ClassVar[Upright]
+
 class WarningReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     WARNING_REASON_UNSPECIFIED: _ClassVar[WarningReason]
@@ -46,6 +52,8 @@ class WarningReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WARNING_REASON_LOW_NORM: _ClassVar[WarningReason]
     WARNING_REASON_LANDMARKS: _ClassVar[WarningReason]
     WARNING_REASON_CHANNEL_ORDER: _ClassVar[WarningReason]
+    WARNING_REASON_TURNED: _ClassVar[WarningReason]
+    WARNING_REASON_UNSURE: _ClassVar[WarningReason]
 
 class WeightsOrigin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -90,6 +98,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_ABANDONED: _ClassVar[ErrorReason]
     ERROR_REASON_OVERLOADED: _ClassVar[ErrorReason]
     ERROR_REASON_CALLER_SILENT: _ClassVar[ErrorReason]
+    ERROR_REASON_UPRIGHT: _ClassVar[ErrorReason]
 CHANNEL_ORDER_UNSPECIFIED: ChannelOrder
 CHANNEL_ORDER_RGB: ChannelOrder
 CHANNEL_ORDER_BGR: ChannelOrder
@@ -105,6 +114,9 @@ FACE_SELECTION_ONLY: FaceSelection
 FACE_SELECTION_LARGEST: FaceSelection
 FACE_SELECTION_ALL: FaceSelection
 FACE_SELECTION_CENTRAL: FaceSelection
+UPRIGHT_UNSPECIFIED: Upright
+UPRIGHT_AS_IS: Upright
+UPRIGHT_AUTO: Upright
 WARNING_REASON_UNSPECIFIED: WarningReason
 WARNING_REASON_SMALL: WarningReason
 WARNING_REASON_BLURRED: WarningReason
@@ -114,6 +126,8 @@ WARNING_REASON_BRIGHT: WarningReason
 WARNING_REASON_LOW_NORM: WarningReason
 WARNING_REASON_LANDMARKS: WarningReason
 WARNING_REASON_CHANNEL_ORDER: WarningReason
+WARNING_REASON_TURNED: WarningReason
+WARNING_REASON_UNSURE: WarningReason
 WEIGHTS_ORIGIN_UNSPECIFIED: WeightsOrigin
 WEIGHTS_ORIGIN_PUBLISHED: WeightsOrigin
 WEIGHTS_ORIGIN_UNVERIFIED: WeightsOrigin
@@ -152,6 +166,7 @@ ERROR_REASON_TENSOR: ErrorReason
 ERROR_REASON_ABANDONED: ErrorReason
 ERROR_REASON_OVERLOADED: ErrorReason
 ERROR_REASON_CALLER_SILENT: ErrorReason
+ERROR_REASON_UPRIGHT: ErrorReason
 
 class Face(_message.Message):
     __slots__ = ("encoded", "raw", "aligned", "landmarks", "detect")
@@ -190,10 +205,12 @@ class Landmarks(_message.Message):
     def __init__(self, left_eye: _Optional[_Union[Point, _Mapping]] = ..., right_eye: _Optional[_Union[Point, _Mapping]] = ..., nose: _Optional[_Union[Point, _Mapping]] = ..., left_mouth: _Optional[_Union[Point, _Mapping]] = ..., right_mouth: _Optional[_Union[Point, _Mapping]] = ...) -> None: ...
 
 class DetectFace(_message.Message):
-    __slots__ = ("selection",)
+    __slots__ = ("selection", "upright")
     SELECTION_FIELD_NUMBER: _ClassVar[int]
+    UPRIGHT_FIELD_NUMBER: _ClassVar[int]
     selection: FaceSelection
-    def __init__(self, selection: _Optional[_Union[FaceSelection, str]] = ...) -> None: ...
+    upright: Upright
+    def __init__(self, selection: _Optional[_Union[FaceSelection, str]] = ..., upright: _Optional[_Union[Upright, str]] = ...) -> None: ...
 
 class Box(_message.Message):
     __slots__ = ("left", "top", "width", "height")
@@ -208,14 +225,16 @@ class Box(_message.Message):
     def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ...) -> None: ...
 
 class Detection(_message.Message):
-    __slots__ = ("box", "landmarks", "score")
+    __slots__ = ("box", "landmarks", "score", "turned_degrees")
     BOX_FIELD_NUMBER: _ClassVar[int]
     LANDMARKS_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
+    TURNED_DEGREES_FIELD_NUMBER: _ClassVar[int]
     box: Box
     landmarks: Landmarks
     score: float
-    def __init__(self, box: _Optional[_Union[Box, _Mapping]] = ..., landmarks: _Optional[_Union[Landmarks, _Mapping]] = ..., score: _Optional[float] = ...) -> None: ...
+    turned_degrees: int
+    def __init__(self, box: _Optional[_Union[Box, _Mapping]] = ..., landmarks: _Optional[_Union[Landmarks, _Mapping]] = ..., score: _Optional[float] = ..., turned_degrees: _Optional[int] = ...) -> None: ...
 
 class Warning(_message.Message):
     __slots__ = ("reason", "value", "limit")
@@ -382,12 +401,14 @@ class PreparedFace(_message.Message):
     def __init__(self, detection: _Optional[_Union[Detection, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., faces_found: _Optional[int] = ...) -> None: ...
 
 class DetectRequest(_message.Message):
-    __slots__ = ("encoded", "raw")
+    __slots__ = ("encoded", "raw", "upright")
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
+    UPRIGHT_FIELD_NUMBER: _ClassVar[int]
     encoded: bytes
     raw: RawImage
-    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ...) -> None: ...
+    upright: Upright
+    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ..., upright: _Optional[_Union[Upright, str]] = ...) -> None: ...
 
 class DetectResponse(_message.Message):
     __slots__ = ("detections", "width", "height")

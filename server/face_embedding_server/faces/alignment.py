@@ -4,6 +4,8 @@ Without it embeddings are useless: with the trained weights, labelled pairs of p
 perfectly when aligned and hardly at all when the photograph is only resized.
 """
 
+import math
+
 import cv2
 import numpy as np
 
@@ -71,6 +73,16 @@ def similarity_transform(source: Points, target: Points) -> Points:
     scale = (singular @ signs) / centred.var(axis=0).sum()
     shift = target_mean - scale * rotation @ source_mean
     return np.column_stack([scale * rotation, shift])
+
+
+def turn_degrees(landmarks: Points) -> float:
+    """Return how far a face is turned clockwise, from -180 to 180 degrees.
+
+    Args:
+        landmarks: `[5, 2]`.
+    """
+    rotation = similarity_transform(TEMPLATE, landmarks)
+    return math.degrees(math.atan2(rotation[1, 0], rotation[0, 0]))
 
 
 def _shrunk(

@@ -55,9 +55,15 @@ class WithLandmarks:
 
 @dataclass(frozen=True)
 class Detect:
-    """The image is a photograph, and the face has to be found."""
+    """The image is a photograph, and the face has to be found.
+
+    Args:
+        selection: which of its faces is meant.
+        upright: whether the photograph is turned where it seems to be sideways.
+    """
 
     selection: Selection = Selection.ONLY
+    upright: bool = False
 
 
 Preparation: TypeAlias = Aligned | WithLandmarks | Detect
@@ -78,4 +84,5 @@ class Face:
     @property
     def asks_for_all(self) -> bool:
         """Whether it stands for any number of faces."""
-        return self.preparation == Detect(Selection.ALL)
+        wanted = self.preparation
+        return isinstance(wanted, Detect) and wanted.selection is Selection.ALL

@@ -13,7 +13,8 @@ from enum import Enum, auto
 import cv2
 import numpy as np
 
-from face_embedding_server.faces.alignment import TEMPLATE, similarity_transform
+from face_embedding_server.faces.alignment import TEMPLATE, similarity_transform, turn_degrees
+from face_embedding_server.faces.detectors import Detection
 from face_embedding_server.faces.face import Points
 from face_embedding_server.faces.images import Pixels
 
@@ -32,6 +33,8 @@ class WarningReason(Enum):
     LOW_NORM = auto()
     LANDMARKS = auto()
     CHANNEL_ORDER = auto()
+    TURNED = auto()
+    UNSURE = auto()
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,11 @@ _BLURRED = _Range(WarningReason.BLURRED, low=0.07)
 # 43 to 100 as they are, and so -43 to -100 with red and blue swapped: 0.95 to 0.98; 0 in grey.
 _CHANNEL_ORDER = _Range(WarningReason.CHANNEL_ORDER, low=-20)
 
+# Up to 15 degrees as they are; a few of photographs turned by a quarter are found on their side, at
+# 60 and more: -0.10 to 0.91.
+_TURNED = _Range(WarningReason.TURNED, high=60)
+_CIRCLE_DEGREES = 360
+
 
 def warnings(
     face_bgr: Pixels, landmarks: Points | None, norm: float, min_norm: float | None
@@ -99,6 +107,20 @@ def warnings(
         for limits, measure in _OF_LANDMARKS:
             found += limits.check(measure(landmarks))
     return found
+
+
+def of_detection(face: Detection, unsure_score: float) -> list[QualityWarning]:
+    """Return what the detector's answer says against a face.
+
+    Args:
+        face: what it found.
+        unsure_score: its `Detector.unsure_score`.
+    """
+    turned = abs(turn_degrees(face.landmarks) + face.turned_degrees) % _CIRCLE_DEGREES
+    return [
+        *_TURNED.check(min(turned, _CIRCLE_DEGREES - turned)),
+        *_Range(WarningReason.UNSURE, low=unsure_score).check(face.score),
+    ]
 
 
 def _detail(pixels: Pixels, deviation: float) -> float:

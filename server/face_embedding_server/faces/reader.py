@@ -4,6 +4,7 @@ How a face is prepared is stated in the request: it is aligned, or its landmarks
 server finds it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,18 +12,19 @@ import numpy as np
 from face_embedding_models.manifest import Input
 from face_embedding_server import context
 from face_embedding_server.errors import Reason, Refusal
-from face_embedding_server.faces import alignment, detectors, selecting
+from face_embedding_server.faces import alignment, detectors, quality, selecting, turning
 from face_embedding_server.faces.detectors import Detection, Detector
 from face_embedding_server.faces.face import (
     Aligned,
+    Detect,
     Face,
     Picture,
     Points,
-    Selection,
     WithLandmarks,
 )
 from face_embedding_server.faces.headers import ImageSize
 from face_embedding_server.faces.images import Image, ImageReader, Pixels
+from face_embedding_server.faces.quality import QualityWarning
 
 # Landmarks of a face that is cut by the border can lie outside of the image, but not far.
 _MAX_OUTSIDE = 1.0
@@ -38,12 +40,14 @@ class PreparedFace:
         landmarks: `[5, 2]` in the photograph; None if the face came aligned.
         detection: what the detector found; None if it was not asked.
         faces_found: how many faces it found in the photograph; 0 if it was not asked.
+        warnings: what the detector says against it.
     """
 
     pixels_bgr: Pixels
     landmarks: Points | None = None
     detection: Detection | None = None
     faces_found: int = 0
+    warnings: Sequence[QualityWarning] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class FaceReader:
             return [PreparedFace(self._decode(face.image, self.size))]
         if isinstance(preparation, WithLandmarks):
             return [self._read_with_landmarks(face.image, preparation.landmarks)]
-        return self._find(face.image, preparation.selection)
+        return self._find(face.image, preparation)
 
     def decode(self, data: bytes) -> Image:
         """Return the aligned face in an image file.
@@ -88,43 +92,48 @@ class FaceReader:
         """
         return self.images.decode(data, self.size)
 
-    def detect(self, picture: Picture) -> tuple[Image, list[Detection]]:
+    def detect(self, picture: Picture, *, upright: bool) -> tuple[Image, list[Detection]]:
         """Return a photograph and its faces, those with larger boxes first.
+
+        Args:
+            picture: the photograph.
+            upright: whether it is turned where it seems to be sideways.
 
         Raises:
             Refusal: if there is no detector, or the image cannot be read.
         """
         detector = self.require_detector()
         photograph = self._decode(picture)
-        return photograph, _detect(detector, photograph)
+        return photograph, _detect(detector, photograph, upright)
 
     def _decode(self, picture: Picture, only_size: ImageSize | None = None) -> Image:
         with context.stage(context.DECODE):
             return self.images.read(picture, only_size)
 
-    def _align(
-        self,
-        photograph: Image,
-        landmarks: Points,
-        detection: Detection | None = None,
-        faces_found: int = 0,
-    ) -> PreparedFace:
+    def _align(self, photograph: Image, landmarks: Points) -> Image:
         with context.stage(context.ALIGN):
-            aligned = alignment.align(photograph, landmarks, self.size)
-        return PreparedFace(aligned, landmarks, detection, faces_found)
+            return alignment.align(photograph, landmarks, self.size)
 
     def _read_with_landmarks(self, picture: Picture, landmarks: Points) -> PreparedFace:
         photograph = self._decode(picture)
         _check_landmarks(landmarks, photograph)
-        return self._align(photograph, landmarks)
+        return PreparedFace(self._align(photograph, landmarks), landmarks)
 
-    def _find(self, picture: Picture, selection: Selection) -> list[PreparedFace]:
+    def _find(self, picture: Picture, wanted: Detect) -> list[PreparedFace]:
         detector = self.require_detector()
         photograph = self._decode(picture)
-        found = _detect(detector, photograph)
+        found = _detect(detector, photograph, wanted.upright)
         size = ImageSize(photograph.shape[1], photograph.shape[0])
-        wanted = selecting.choose(found, selection, size, self.max_faces)
-        return [self._align(photograph, each.landmarks, each, len(found)) for each in wanted]
+        return [
+            PreparedFace(
+                self._align(photograph, each.landmarks),
+                each.landmarks,
+                each,
+                len(found),
+                quality.of_detection(each, detector.unsure_score),
+            )
+            for each in selecting.choose(found, wanted, size, self.max_faces)
+        ]
 
     def require_detector(self) -> Detector:
         """Return the detector.
@@ -142,9 +151,10 @@ class FaceReader:
         return self.detector
 
 
-def _detect(detector: Detector, photograph: Image) -> list[Detection]:
+def _detect(detector: Detector, photograph: Image, upright: bool) -> list[Detection]:
+    find = turning.find if upright else detectors.find
     with context.stage(context.DETECT):
-        return detectors.find(detector, photograph)
+        return find(detector, photograph)
 
 
 def _check_landmarks(landmarks: Points, photograph: Image) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from face_embedding_server.errors import Reason, Refusal
 from face_embedding_server.faces.detectors import Detection
-from face_embedding_server.faces.face import Selection
+from face_embedding_server.faces.face import Detect, Selection
 from face_embedding_server.faces.headers import ImageSize
 
 # What the square of a face's distance from the middle weighs against its area. Source: InsightFace,
@@ -15,13 +15,13 @@ _DISTANCE_WEIGHT = 2.0
 
 
 def choose(
-    found: Sequence[Detection], selection: Selection, size: ImageSize, most: int
+    found: Sequence[Detection], wanted: Detect, size: ImageSize, most: int
 ) -> Sequence[Detection]:
     """Return the faces that are meant: one, unless all are.
 
     Args:
         found: the faces of a photograph, those with larger boxes first.
-        selection: which are meant.
+        wanted: which are meant.
         size: of the photograph.
         most: the most faces of one photograph.
 
@@ -31,9 +31,13 @@ def choose(
     if not found:
         raise Refusal(
             Reason.NO_FACE_FOUND,
-            "no face was found in the photograph; is there one, upright and large enough?",
+            "no face was found in the photograph, whichever side is up; is there one, and is it "
+            "large enough?"
+            if wanted.upright
+            else "no face was found in the photograph; is there one, upright and large enough?",
             "detect",
         )
+    selection = wanted.selection
     if selection is Selection.ONLY and len(found) > 1:
         raise Refusal(
             Reason.SEVERAL_FACES,

@@ -121,7 +121,8 @@ class ServedModel:
         raw, norm = self.turns.run(self._infer, face.pixels_bgr)
         context.embedded(self.info.name, norm)
         found = quality.warnings(face.pixels_bgr, face.landmarks, norm, self.min_norm)
-        return EmbeddedFace(raw, norm, face.detection, found, face.faces_found)
+        warnings = [*found, *face.warnings]
+        return EmbeddedFace(raw, norm, face.detection, warnings, face.faces_found)
 
     def _infer(self, face_bgr: Pixels) -> tuple[Vector, float]:
         """Return a raw embedding and its norm."""

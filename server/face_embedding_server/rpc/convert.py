@@ -42,6 +42,8 @@ _SELECTIONS = {
     pb.FACE_SELECTION_ALL: Selection.ALL,
 }
 
+_UPRIGHT = {pb.UPRIGHT_UNSPECIFIED: False, pb.UPRIGHT_AS_IS: False, pb.UPRIGHT_AUTO: True}
+
 
 def face_of(message: pb.Face) -> Face:
     """Return the face of a message.
@@ -64,6 +66,17 @@ def picture_of(message: pb.Face | pb.DetectRequest) -> Picture:
     if kind == "raw":
         return _raw_of(message.raw)
     raise Refusal(Reason.FIELD_MISSING, "there is no image: set 'encoded' or 'raw'", "image")
+
+
+def is_upright(upright: pb.Upright, field: str) -> bool:
+    """Return whether a photograph is turned where it seems to be sideways.
+
+    Raises:
+        Refusal: if what is said of it is not known; it blames the field.
+    """
+    if upright not in _UPRIGHT:
+        raise Refusal(Reason.UPRIGHT, f"{upright} is not an Upright", field)
+    return _UPRIGHT[upright]
 
 
 def is_raw(normalization: pb.Normalization) -> bool:
@@ -180,7 +193,7 @@ def _preparation_of(message: pb.Face) -> Preparation:
             raise Refusal(
                 Reason.FACE_SELECTION, f"{selection} is not a FaceSelection", "detect.selection"
             )
-        return Detect(_SELECTIONS[selection])
+        return Detect(_SELECTIONS[selection], is_upright(message.detect.upright, "detect.upright"))
     raise Refusal(
         Reason.FIELD_MISSING,
         "say how the face is prepared: set 'aligned' if the image is the aligned face, "
@@ -239,4 +252,5 @@ def _detection(found: Detection) -> pb.Detection:
         box=pb.Box(**asdict(found.box)),
         landmarks=pb.Landmarks(**dict(zip(LANDMARKS, points, strict=True))),
         score=found.score,
+        turned_degrees=found.turned_degrees,
     )

@@ -1,5 +1,6 @@
 """The service of the contract: one method a call."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -148,7 +149,11 @@ class FaceEmbeddingService:
         """Find faces."""
         reader = self._registry.get("").reader
         reader.require_detector()
-        photograph, found = self._workers.run(True, reader.detect, convert.picture_of(request))
+        upright = convert.is_upright(request.upright, "upright")
+        picture = convert.picture_of(request)
+        photograph, found = self._workers.run(
+            True, functools.partial(reader.detect, upright=upright), picture
+        )
         with context.stage(context.RESPOND):
             height, width = photograph.shape[:2]
             return pb.DetectResponse(

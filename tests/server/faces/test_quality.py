@@ -13,9 +13,10 @@ from face_embedding_models import manifest
 from face_embedding_models.store import Store
 from face_embedding_server.faces import alignment, detectors, quality
 from face_embedding_server.faces.alignment import Points
+from face_embedding_server.faces.detectors import Box, Detection
 from face_embedding_server.faces.headers import ImageSize
 from face_embedding_server.faces.images import Image
-from face_embedding_server.faces.quality import QualityWarning
+from face_embedding_server.faces.quality import QualityWarning, WarningReason
 from face_embedding_server.inference import backends
 from support import MOBILE, Golden
 
@@ -135,6 +136,41 @@ def test_value_is_beyond_limit(face: Image) -> None:
     """A warning tells what was measured and the limit that it is beyond."""
     dark = warned((face * 0.05).astype(np.uint8))["DARK"]
     assert 0 <= dark.value < dark.limit == 25
+
+
+def judged(degrees: float, turned_degrees: int = 0, score: float = 1) -> list[QualityWarning]:
+    """What is said of a face whose landmarks are turned clockwise by so much."""
+    angle = np.radians(degrees)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    landmarks = (alignment.TEMPLATE - 56) @ rotation.T + 200
+    face = Detection(Box(100, 100, 200, 200), landmarks, score, turned_degrees)
+    return quality.of_detection(face, unsure_score=0.9)
+
+
+@pytest.mark.parametrize("degrees", [75, -75, 90, 180, -100])
+def test_on_its_side(degrees: float) -> None:
+    """A face that is on its side or upside down is turned, by the angle that the warning has."""
+    (warning,) = judged(degrees)
+    assert warning.reason is WarningReason.TURNED
+    assert warning.value == pytest.approx(abs(degrees), abs=1)
+    assert warning.limit == 60
+
+
+@pytest.mark.parametrize(("degrees", "turned"), [(0, 0), (45, 0), (-45, 0), (-90, 90), (100, 270)])
+def test_upright(degrees: float, turned: int) -> None:
+    """A leaning head is not turned, nor is a face that the turn of the photograph explains."""
+    assert not judged(degrees, turned)
+
+
+def test_turned_in_vain() -> None:
+    """A face that is upside down in the photograph as it was turned is turned."""
+    assert [each.reason for each in judged(90, 90)] == [WarningReason.TURNED]
+
+
+def test_unsure() -> None:
+    """A face of which the detector is not sure has its score as a warning."""
+    (warning,) = judged(0, score=0.8)
+    assert (warning.reason, warning.value, warning.limit) == (WarningReason.UNSURE, 0.8, 0.9)
 
 
 def test_grey_face(face: Image) -> None:

@@ -107,6 +107,7 @@ RAW: dict[str, Any] = {
     "channel_order": LATER_VALUE,
 }
 SELECTED: Any = {"selection": LATER_VALUE}
+UPRIGHT: Any = {"upright": LATER_VALUE}
 # Of one face's file, with what the refusal says.
 UNKNOWN: dict[str, tuple[Callable[[bytes], Message], str, str]] = {
     "channel order": (
@@ -126,6 +127,11 @@ UNKNOWN: dict[str, tuple[Callable[[bytes], Message], str, str]] = {
         lambda data: embed(encoded=data, detect=pb.DetectFace(**SELECTED)),
         "FACE_SELECTION",
         "faces[0].detect.selection",
+    ),
+    "upright": (
+        lambda data: embed(encoded=data, detect=pb.DetectFace(**UPRIGHT)),
+        "UPRIGHT",
+        "faces[0].detect.upright",
     ),
     "kind of image": (
         lambda _: as_later(embed(aligned=ALIGNED)),

@@ -1,18 +1,20 @@
 """The Open Inference Protocol as no well-made client speaks it, and the end of its streams."""
 
+import json
 import struct
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.open_inference import open_inference_pb2_grpc as oip_grpc
 from face_embedding_models.store import Store
 from face_embedding_server.faces.images import Image as Face
-from support import encode, info_of, running_server, small_settings, status_of
+from support import encode, info_of, person, running_server, small_settings, status_of
 
 TIMEOUT_S = 60
 VALUES = 112 * 112 * 3
@@ -200,6 +202,36 @@ def test_ignored_parameters(stub: oip_grpc.GRPCInferenceServiceStub, faces: list
     request.parameters["priority"].int64_param = 1
     request.inputs[0].parameters["content_type"].string_param = "np"
     assert stub.ModelInfer(request, timeout=TIMEOUT_S) == plain
+
+
+def test_upright(stub: oip_grpc.GRPCInferenceServiceStub) -> None:
+    """Photographs on their side are turned if that is asked for, and the answer says how far."""
+    small = np.ascontiguousarray(person()[:320:2, 100:420:2])
+    files = [encode(small), encode(np.ascontiguousarray(np.rot90(small)))]
+    request = request_of("image", "BYTES", [2], b"".join(map(element, files)))
+    request.parameters["preparation"].string_param = "largest"
+    request.parameters["upright"].string_param = "auto"
+    answer = stub.ModelInfer(request, timeout=TIMEOUT_S)
+    assert json.loads(answer.parameters["turned_degrees"].string_param) == [0, 90]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"upright": "auto"}, "'upright' is for photographs"),
+        ({"upright": "yes", "preparation": "detect"}, "one of the strings as_is, auto"),
+    ],
+    ids=["aligned", "unknown"],
+)
+def test_not_upright(
+    parameters: dict[str, str], message: str, stub: oip_grpc.GRPCInferenceServiceStub
+) -> None:
+    """What cannot be turned, and what is not known, is refused."""
+    request = request_of("image", "BYTES", [1], element(b"abc"))
+    for name, value in parameters.items():
+        request.parameters[name].string_param = value
+    with pytest.raises(grpc.RpcError, match=message):
+        stub.ModelInfer(request, timeout=TIMEOUT_S)
 
 
 def values_of(answer: oip.ModelInferResponse) -> bytes:

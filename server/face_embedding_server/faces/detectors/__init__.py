@@ -12,7 +12,7 @@ import functools
 import importlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -77,11 +77,13 @@ class Detection:
         box: where it is; may reach beyond the image.
         landmarks: `[5, 2]`, x and y in pixels, in the order of `alignment.TEMPLATE`.
         score: how sure the detector is, 0 to 1.
+        turned_degrees: how far the photograph was turned clockwise before, 0, 90, 180 or 270.
     """
 
     box: Box
     landmarks: Points
     score: float
+    turned_degrees: int = 0
 
 
 class Detector(Protocol):
@@ -90,6 +92,16 @@ class Detector(Protocol):
     @property
     def name(self) -> str:
         """The detector's name, that of its module."""
+        ...
+
+    @property
+    def sure_score(self) -> float:
+        """The score from which a face is upright; nearly all upright ones reach it."""
+        ...
+
+    @property
+    def unsure_score(self) -> float:
+        """The score below which a face is rather none or not upright; hardly any good one is."""
         ...
 
     def detect(self, image_bgr: Image) -> list[Detection]:
@@ -102,6 +114,8 @@ class CountingDetector:
 
     def __init__(self, detector: Detector) -> None:
         self.name = detector.name
+        self.sure_score = detector.sure_score
+        self.unsure_score = detector.unsure_score
         self.inside = 0
         self.ended = 0
         self._detector = detector
@@ -193,4 +207,4 @@ def find(detector: Detector, photograph_bgr: Image) -> list[Detection]:
 
 def _scaled(face: Detection, scale: float) -> Detection:
     box = Box(*(scale * side for side in vars(face.box).values()))
-    return Detection(box, scale * face.landmarks, face.score)
+    return replace(face, box=box, landmarks=scale * face.landmarks)

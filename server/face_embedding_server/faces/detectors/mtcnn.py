@@ -42,6 +42,9 @@ _FACTOR = 0.709
 # pass for faces; the faces of 17 photographs score 0.98 and more.
 _P_SCORE, _R_SCORE, _O_SCORE = 0.6, 0.7, 0.9
 _P_ODDS = math.log(_P_SCORE / (1 - _P_SCORE))
+# Of 420 faces of LFW and others 404 reach the first, and all the second. Of the 214 that are found
+# once these photographs are turned by quarters, 4 reach the first, and 52 the second.
+_SURE_SCORE, _UNSURE_SCORE = 0.998, 0.98
 # Boxes that overlap more are of the same face: at one size of the photograph, and elsewhere.
 _MAX_OVERLAP_AT_SIZE, _MAX_OVERLAP = 0.5, 0.7
 # P-Net looks at squares of 12 pixels, 2 pixels apart.
@@ -65,6 +68,8 @@ class MtcnnDetector:
     """The three networks in a row."""
 
     name = "mtcnn"
+    sure_score = _SURE_SCORE
+    unsure_score = _UNSURE_SCORE
 
     def __init__(self, folder: Path, running: Running) -> None:
         def network(name: str, side: int, outputs: Mapping[str, Sequence[int]]) -> Network:

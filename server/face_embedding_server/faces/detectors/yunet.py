@@ -22,6 +22,9 @@ from face_embedding_server.faces.images import CHANNELS, Image
 from face_embedding_server.faces.networks import Form, Network, NetworkError
 
 _MIN_SCORE = 0.7
+# Of 420 faces of LFW and others 409 reach the first, and 419 the second. Of the 694 that are found
+# once these photographs are turned by quarters, none reaches the first, and 19 the second.
+_SURE_SCORE, _UNSURE_SCORE = 0.905, 0.89
 _MAX_OVERLAP = 0.3
 # The network looks at cells of these sides, and gives for each whether it sees a face, whether it
 # sees anything, a box, and five points, all in sides of the cell.
@@ -37,6 +40,8 @@ class YunetDetector:
     """The network."""
 
     name = "yunet"
+    sure_score = _SURE_SCORE
+    unsure_score = _UNSURE_SCORE
 
     def __init__(self, onnx: bytes, running: Running) -> None:
         form = Form("NCHW", (1, CHANNELS, -1, -1), _OUTPUTS)

@@ -1,8 +1,8 @@
 """From the request of the Open Inference Protocol to faces, and from embeddings to its answer."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ from face_embedding_server.rpc.open_inference.tensors import refusal
 RAW_OUTPUT, NORMALIZED_OUTPUT = OUTPUTS = ("pre_fc1", "embedding")
 _WARNINGS = "warnings"
 _PRECISION = "precision"
+_TURNED_DEGREES = "turned_degrees"
 _CHANNELS = 3
 _MAX_VALUE = 255
 _CHANNEL_ORDERS: tuple[ChannelOrder, ...] = ("BGR", "RGB")
@@ -39,6 +40,7 @@ _PREPARATIONS: dict[str, Preparation] = {
     "central": Detect(Selection.CENTRAL),
     "largest": Detect(Selection.LARGEST),
 }
+_UPRIGHT = {"as_is": False, "auto": True}
 # What clients of other servers send along, and what means nothing here.
 _IGNORED_PARAMETERS = frozenset(
     {"priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
@@ -67,25 +69,25 @@ class Input:
         name: its name.
         datatype: the type of its values.
         face_shape: its shape for one face.
-        parameter: the request's parameter that says what the values are.
-        choices: the values of that parameter, of which the first is the default.
+        parameters: the request's parameters that say what the values are, each with its values, of
+            which the first is the default.
     """
 
     name: str
     datatype: str
     face_shape: tuple[int, ...]
-    parameter: str
-    choices: tuple[str, ...]
+    parameters: Mapping[str, Sequence[str]]
 
 
 def inputs_of(size: ImageSize) -> tuple[Input, ...]:
     """Return the inputs of a model by the size of an aligned face."""
     height, width = size.height, size.width
-    order, preparation = _CHANNEL_ORDERS, tuple(_PREPARATIONS)
+    order = {"channel_order": _CHANNEL_ORDERS}
+    preparation = {"preparation": tuple(_PREPARATIONS), "upright": tuple(_UPRIGHT)}
     return (
-        Input("data", "FP32", (_CHANNELS, height, width), "channel_order", order),
-        Input("face", "UINT8", (height, width, _CHANNELS), "channel_order", order),
-        Input("image", "BYTES", (), "preparation", preparation),
+        Input("data", "FP32", (_CHANNELS, height, width), order),
+        Input("face", "UINT8", (height, width, _CHANNELS), order),
+        Input("image", "BYTES", (), preparation),
     )
 
 
@@ -97,16 +99,18 @@ def jobs(request: oip.ModelInferRequest, model: ServedModel, max_faces: int) -> 
     """
     wanted = _input_of(request, model.reader.size)
     count = _count(request.inputs[0].shape, wanted, max_faces)
-    choice = _choice(request, wanted)
+    choices = _choices(request, wanted)
     if wanted.datatype == "BYTES":
         files = tensors.files(request, count)
-        return [_of_face(Face(EncodedImage(data), _PREPARATIONS[choice]), model) for data in files]
+        preparation = _preparation(choices)
+        return [_of_face(Face(EncodedImage(data), preparation), model) for data in files]
+    order = choices["channel_order"]
     shape = (count, *wanted.face_shape)
     if wanted.datatype == "UINT8":
         faces = tensors.numbers(request, np.uint8, shape)
-        return [_of_face(Face(RawImage(face, _order(choice)), Aligned()), model) for face in faces]
+        return [_of_face(Face(RawImage(face, _order(order)), Aligned()), model) for face in faces]
     planes = tensors.numbers(request, np.float32, shape)
-    return [_of_pixels(face, model) for face in _pixels(planes, choice)]
+    return [_of_pixels(face, model) for face in _pixels(planes, order)]
 
 
 def add_outputs(
@@ -134,6 +138,13 @@ def add_warnings(response: oip.ModelInferResponse, embedded: Sequence[EmbeddedFa
     if any(each.warnings for each in embedded):
         reasons = [[found.reason.name for found in each.warnings] for each in embedded]
         response.parameters[_WARNINGS].string_param = json.dumps(reasons)
+
+
+def add_turns(response: oip.ModelInferResponse, embedded: Sequence[EmbeddedFace]) -> None:
+    """Put the turn of each photograph into an answer, if any was turned."""
+    turns = [each.detection.turned_degrees if each.detection else 0 for each in embedded]
+    if any(turns):
+        response.parameters[_TURNED_DEGREES].string_param = json.dumps(turns)
 
 
 def wanted_outputs(request: oip.ModelInferRequest) -> Sequence[str]:
@@ -201,24 +212,37 @@ def _count(shape: Sequence[int], wanted: Input, max_faces: int) -> int:
     return count
 
 
-def _choice(request: oip.ModelInferRequest, wanted: Input) -> str:
-    """Return what the request says of the values of its input."""
+def _choices(request: oip.ModelInferRequest, wanted: Input) -> dict[str, str]:
+    """Return what the request says of the values of its input, by parameter."""
     for name in request.parameters:
-        if name != wanted.parameter and name not in _IGNORED_PARAMETERS:
+        if name not in wanted.parameters and name not in _IGNORED_PARAMETERS:
+            known = " and ".join(f"'{each}'" for each in wanted.parameters)
             raise refusal(
-                f"'{wanted.name}' has no parameter '{clipped(name)}'; it has '{wanted.parameter}'",
-                "parameters",
+                f"'{wanted.name}' has no parameter '{clipped(name)}'; it has {known}", "parameters"
             )
-    if wanted.parameter not in request.parameters:
-        return wanted.choices[0]
-    choice: str = request.parameters[wanted.parameter].string_param
-    if choice not in wanted.choices:
+    choices = {name: values[0] for name, values in wanted.parameters.items()}
+    for name, values in wanted.parameters.items():
+        if name in request.parameters:
+            choices[name] = request.parameters[name].string_param
+            if choices[name] not in values:
+                raise refusal(
+                    f"'{name}' is one of the strings {', '.join(values)}, not "
+                    f"'{clipped(choices[name])}'",
+                    "parameters",
+                )
+    return choices
+
+
+def _preparation(choices: Mapping[str, str]) -> Preparation:
+    """Return how the faces of files are prepared, by what the request says."""
+    preparation = _PREPARATIONS[choices["preparation"]]
+    if not _UPRIGHT[choices["upright"]]:
+        return preparation
+    if not isinstance(preparation, Detect):
         raise refusal(
-            f"'{wanted.parameter}' is one of the strings {', '.join(wanted.choices)}, not "
-            f"'{clipped(choice)}'",
-            "parameters",
+            "'upright' is for photographs: set 'preparation' to detect or largest", "parameters"
         )
-    return choice
+    return replace(preparation, upright=True)
 
 
 def _order(choice: str) -> ChannelOrder:

@@ -96,6 +96,7 @@ class InferenceService:
             inputs.add_outputs(response, outputs, embedded, raw=bool(request.raw_input_contents))
             inputs.add_precision(response, model.info.precision)
             inputs.add_warnings(response, embedded)
+            inputs.add_turns(response, embedded)
         return response
 
     def _embed(self, jobs: list[Job]) -> list[EmbeddedFace]:
