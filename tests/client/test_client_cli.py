@@ -206,3 +206,11 @@ def test_compare_with_no_archive(run: Any, files: list[str], tmp_path: Path) -> 
     status, _, err = run("compare", str(other), files[0])
     assert status == 2
     assert "is no file of embeddings with their space" in err
+
+
+@pytest.mark.parametrize("command", ["embed", "faces", "matrix"])
+def test_many_files_without_server(command: str, run: Any, files: list[str]) -> None:
+    """Where no file is answered, the error is all that is said."""
+    flags = ("--timeout", "2", "--json")
+    status, out, err = run(command, *files, *flags, address="127.0.0.1:1")
+    assert (status, out, len(err.splitlines())) == (2, "", 1)

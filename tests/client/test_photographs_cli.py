@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -179,10 +180,10 @@ def test_compare_photographs(run: Any, files: dict[str, str]) -> None:
 
 
 def test_compare_several_faces(run: Any, files: dict[str, str]) -> None:
-    """A photograph that is refused is an error of the comparison."""
+    """A photograph that is refused is a no, and the line names it."""
     status, _, err = run("compare", files["one"], files["two"], "--detect")
-    assert status == 2
-    assert "error: second." in err
+    assert status == 1
+    assert err.startswith(f"{files['two']}: second.")
     assert "2 faces were found" in err
 
 
@@ -467,3 +468,13 @@ def test_matrix_picture(count: int, run: Any, tmp_path: Path, faces: list[Any]) 
 def test_short_names(names: list[str], short: list[str]) -> None:
     """Names in a table are short, and different where the files are."""
     assert matrix.short_names(names, 12) == short
+
+
+def test_draw_odd_name(run: Any, portrait: bytes, tmp_path: Path) -> None:
+    """A name that is no UTF-8 can be in a picture too."""
+    file, output = tmp_path / os.fsdecode(b"\xff.jpg"), tmp_path / "matrix.png"
+    file.write_bytes(portrait)
+    (tmp_path / "b.jpg").write_bytes(portrait)
+    names = [str(file), str(tmp_path / "b.jpg")]
+    assert run("matrix", *names, "--detect", "--output", str(output), "--json")[0] == 0
+    assert output.exists()

@@ -82,6 +82,8 @@ class _Pen:
 def draw_matrix(names: Sequence[str], similarities: NDArray[np.float64], file: Path) -> None:
     """Write similarities as a heat map, with their values if there is room for them."""
     count = len(names)
+    # Matplotlib takes no names that are no text.
+    names = [name.encode("utf-8", "backslashreplace").decode() for name in names]
     written = count <= _MOST_WRITTEN
     cell = min(_WRITTEN_CELL if written else _BARE_CELL, _MOST_CELLS / count)
     letters = min(_LETTERS, 0.7 * cell * _POINTS_PER_INCH)

@@ -27,11 +27,11 @@ def faces(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     ):
         for number, file in enumerate(files):
             found = _find(client, file, options)
+            if options.draw and isinstance(found, Detections):
+                draw_faces(file.read_bytes(), found, options.draw)
             report.add(number, [(str(file), found)])
             without += not (isinstance(found, Detections) and found.faces)
             bar.update()
-    if options.draw and isinstance(found, Detections):
-        draw_faces(files[0].read_bytes(), found, options.draw)
     return int(without > 0)
 
 

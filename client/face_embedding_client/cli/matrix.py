@@ -34,13 +34,13 @@ def matrix(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
             output.print_failure(name, outcome)
     names = [name for name, _ in embeddings]
     similarities = _similarities([embedding for _, embedding in embeddings])
+    if options.output and names:
+        draw_matrix(short_names(names, _PICTURE_CHARACTERS), similarities, options.output)
     if options.json:
         facts = {"names": names, "cosine_similarity": similarities.tolist()}
         print(json.dumps(facts, indent=2))
     else:
         _print(short_names(names, _COLUMN_CHARACTERS), similarities)
-    if options.output and names:
-        draw_matrix(short_names(names, _PICTURE_CHARACTERS), similarities, options.output)
     return int(len(names) < len(outcomes))
 
 

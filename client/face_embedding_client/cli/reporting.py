@@ -57,7 +57,8 @@ class Report(Generic[T]):
                 self._next += 1
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, BrokenPipeError | GeneratorExit):
+        nothing = self._next == 0 and not self._waiting
+        if kind is not None and (nothing or issubclass(kind, BrokenPipeError)):
             return
         with self._printing():
             if self._next < len(self._files):
