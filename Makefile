@@ -176,7 +176,7 @@ proto-check: proto  ## check that the committed stubs are current
 # and is left out, since pip would refuse to install it beside that.
 lock: setup  ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate \
-		--extra server --extra mxnet --extra onnx --extra quantize --extra detect --extra plot --extra otel \
+		--extra server --extra mxnet --extra onnx --extra quantize --extra detect --extra heif --extra plot --extra otel \
 		--extra docs --extra dev --no-emit-package mxnet --output-file requirements.lock pyproject.toml
 	$(MAKE) $(PEER_LOCKS)
 

@@ -31,6 +31,8 @@ _MAX_PADDING_BYTES = 64
 _END_OF_IMAGE_BYTES = 2
 # Of samplings that hardly anybody writes. OpenCV decodes them, and does not tell of damage.
 _UNKNOWN_SAMPLING = "Could not determine subsampling"
+_AVIF = re.compile(r"AVIF: +(?!NO)\S")
+_TO_BGR = {"BGRA": cv2.COLOR_BGRA2BGR, "BGRa": cv2.COLOR_BGRA2BGR, "L": cv2.COLOR_GRAY2BGR}
 
 
 def decode(file: ImageFile) -> _Pixels:
@@ -86,8 +88,35 @@ def _decode_other(data: bytes) -> _Pixels:
     return pixels  # type: ignore[return-value]  # it is uint8
 
 
+def _decode_avif(data: bytes) -> _Pixels:
+    if not _AVIF.search(cv2.getBuildInformation()):
+        raise UnreadableImageError(
+            "is an AVIF file, which this server's OpenCV does not read: install a later one "
+            "(pip install --upgrade opencv-python-headless)"
+        )
+    return _decode_other(data)
+
+
+def _decode_heic(data: bytes) -> _Pixels:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise UnreadableImageError(
+            "is a HEIC file, for which this server lacks a decoder (pip install "
+            "'face-embedding[heif]')"
+        ) from error
+    try:
+        picture = pillow_heif.open_heif(data, convert_hdr_to_8bit=True, bgr_mode=True)
+        pixels = np.asarray(picture)
+    except (ValueError, RuntimeError, OSError, EOFError, SyntaxError) as error:
+        raise damaged("its pixel data cannot be decoded") from error
+    return cv2.cvtColor(pixels, _TO_BGR[picture.mode]) if picture.mode in _TO_BGR else pixels  # type: ignore[return-value]  # it is uint8
+
+
 _DECODERS: dict[Decoder, Callable[[bytes], _Pixels]] = {
     Decoder.JPEG: _decode_jpeg,
     Decoder.JPEG_OF_INKS: _decode_jpeg_of_inks,
+    Decoder.HEIC: _decode_heic,
+    Decoder.AVIF: _decode_avif,
     Decoder.OTHER: _decode_other,
 }

@@ -8,7 +8,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from face_embedding_server.faces.formats import jpeg, png, webp
+from face_embedding_server.faces.formats import heif, jpeg, png, webp
 from face_embedding_server.faces.formats.file import (
     ImageFile,
     ImageSize,
@@ -22,6 +22,7 @@ _FORMATS: dict[re.Pattern[bytes], Callable[[bytes], ImageFile]] = {
     jpeg.START: jpeg.inspect,
     png.START: png.inspect,
     webp.START: webp.inspect,
+    heif.START: heif.inspect,
 }
 # What others begin with, to say what was sent.
 _OTHERS: dict[str, re.Pattern[bytes]] = {
@@ -31,16 +32,14 @@ _OTHERS: dict[str, re.Pattern[bytes]] = {
     "a JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
     "a JPEG 2000": re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     "a PDF": re.compile(rb"%PDF-"),
-    "an AVIF": re.compile(rb"\0\0..ftypavi[fs]", re.DOTALL),
-    "a HEIC": re.compile(rb"\0\0..ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL),
 }
 
 
 def inspect(data: bytes) -> ImageFile:
-    """Return what a JPEG, PNG or WebP file says of itself.
+    """Return what a JPEG, PNG, WebP, HEIC or AVIF file says of itself.
 
     Raises:
-        UnreadableImageError: if it is neither, is damaged, or has far more parts than an image has.
+        UnreadableImageError: if it is none, is damaged, or has far more parts than an image has.
     """
     for start, inspect_format in _FORMATS.items():
         if start.match(data):
@@ -55,5 +54,5 @@ def inspect(data: bytes) -> ImageFile:
 
 
 def read_size(data: bytes) -> ImageSize:
-    """Return the announced size of a JPEG, PNG or WebP file, before any rotation; see `inspect`."""
+    """Return the announced size of an image file, before any rotation; see `inspect`."""
     return inspect(data).size

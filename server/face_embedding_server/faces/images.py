@@ -24,7 +24,7 @@ Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 Number = TypeVar("Number", np.uint8, np.float32)
 
 # The names of files that it reads.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif")
 CHANNELS = 3
 # What libpng decodes; JPEG and WebP have no larger ones.
 _MAX_SIDE_PIXELS = 1_000_000
@@ -68,7 +68,7 @@ class ImageReader:
         return self.decode(picture.data, only_size)
 
     def decode(self, data: bytes, only_size: ImageSize | None = None) -> Image:
-        """Return the image in a JPEG, PNG or WebP file; see `read`."""
+        """Return the image in an image file; see `read`."""
         if len(data) > self.max_encoded_bytes:
             raise Refusal(
                 Reason.IMAGE_TOO_LARGE,

@@ -24,6 +24,8 @@ class Decoder(enum.Enum):
 
     JPEG = enum.auto()
     JPEG_OF_INKS = enum.auto()
+    HEIC = enum.auto()
+    AVIF = enum.auto()
     OTHER = enum.auto()
 
 
