@@ -108,7 +108,7 @@ def _decode_heic(data: bytes) -> _Pixels:
     try:
         picture = pillow_heif.open_heif(data, convert_hdr_to_8bit=True, bgr_mode=True)
         pixels = np.asarray(picture)
-    except (ValueError, RuntimeError, OSError, EOFError, SyntaxError) as error:
+    except Exception as error:  # Of damaged files it raises a dozen kinds.
         raise damaged("its pixel data cannot be decoded") from error
     return cv2.cvtColor(pixels, _TO_BGR[picture.mode]) if picture.mode in _TO_BGR else pixels  # type: ignore[return-value]  # it is uint8
 

@@ -2,6 +2,7 @@
 
 import io
 import random
+import struct
 import subprocess
 import sys
 
@@ -134,3 +135,87 @@ def test_without_the_extra() -> None:
     ).stdout.decode()  # fmt: skip
     assert "is a HEIC file" in said
     assert "pip install 'face-embedding[heif]'" in said
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def grid(tile: bytes, columns: int, width: int, height: int, distinct: int = 99) -> bytes:
+    """Return a HEIC of one row of tiles as telephones write it, each the picture of a HEIC.
+
+    There are at most as many different ones as is said.
+    """
+    parts = min(columns, distinct)
+    start = tile.index(b"hvcC") - 4
+    configuration = tile[start : start + struct.unpack_from(">I", tile, start)[0]]
+    at = tile.index(b"ispe") - 4
+    size = tile[at : at + struct.unpack_from(">I", tile, at)[0]]
+    data = tile[tile.index(b"mdat") + 4 :]
+    # Its one part after its length; EXIF follows.
+    coded = data[: 4 + struct.unpack_from(">I", data)[0]]
+    numbers = range(2, 2 + columns)
+    whole = struct.pack(">4sIII", b"ispe", 0, width, height)
+    items = [(1, b"grid"), *((number, b"hvc1") for number in numbers)]
+    laid = struct.pack(">BBBBHH", 0, 0, 0, columns - 1, width, height)
+
+    def meta(place: int) -> bytes:
+        return box(
+            b"meta", bytes(4),
+            box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            box(b"pitm", struct.pack(">IH", 0, 1)),
+            box(b"iinf", struct.pack(">IH", 0, len(items)), *(
+                box(b"infe", struct.pack(">IHH4sB", 2 << 24, number, 0, kind, 0))
+                for number, kind in items
+            )),
+            box(b"iref", bytes(4), box(
+                b"dimg", struct.pack(f">HH{columns}H", 1, columns, *numbers)
+            )),
+            box(b"iprp",
+                box(b"ipco", struct.pack(">I", 4 + len(whole)), whole, size, configuration),
+                box(b"ipma", struct.pack(">IIHBB", 0, len(items), 1, 1, 1), *(
+                    struct.pack(">HBBB", number, 2, 2, 0x83) for number in numbers
+                ))),
+            box(b"idat", laid),
+            box(b"iloc", struct.pack(">IBBH", 1 << 24, 0x44, 0, len(items)),
+                struct.pack(">HHHHII", 1, 1, 0, 1, 0, len(laid)), *(
+                    struct.pack(">HHHHII", number, 0, 0, 1, place + number % parts * len(coded),
+                                len(coded))
+                    for number in numbers
+                )),
+        )  # fmt: skip
+
+    brand = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
+    place = len(brand) + len(meta(0)) + 8
+    return brand + meta(place) + box(b"mdat", coded * parts)
+
+
+TILE = heic(PICTURE.resize((64, 64)))
+
+
+def test_grid() -> None:
+    """A picture of tiles, as telephones write it, is put together."""
+    pixels = READER.decode(grid(TILE, 3, 150, 60))
+    assert pixels.shape == (60, 150, 3)
+    single = READER.decode(TILE)
+    np.testing.assert_array_equal(pixels[:, 64:128], single[:60])
+
+
+def test_too_many_tiles() -> None:
+    """A picture of more tiles than it has room for is refused."""
+    with pytest.raises(Refusal, match="has tiles of"):
+        READER.decode(grid(TILE, 40, 64, 64))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_two_sizes(name: str) -> None:
+    """A file of which two readers could see two sizes is refused."""
+    with pytest.raises(Refusal, match="two boxes meta in one place"):
+        READER.decode(FILES[name] + FILES[name])
+
+
+def test_shared_tiles() -> None:
+    """Tiles that all are the same part of the file are refused: each would be decoded anew."""
+    with pytest.raises(Refusal, match="used again and again"):
+        READER.decode(grid(TILE, 8, 500, 60, distinct=1))

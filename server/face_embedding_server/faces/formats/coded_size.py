@@ -13,6 +13,8 @@ _BLOCK = 64
 _SEQUENCE_SET = 33
 _SEQUENCE_HEADER = 1
 _HEVC_HEADER_BYTES = 22
+# Encoders write some hundred.
+_MAX_CONFIGURATION_BYTES = 4096
 # HEVC has no three zeros in a row, but in the length before a part.
 _LOST = bytes(16)
 _PROFILE_BITS = 88
@@ -61,6 +63,8 @@ class _Bits:
 
 
 def _hevc_sizes(configuration: bytes) -> Iterator[ImageSize]:
+    if len(configuration) > _MAX_CONFIGURATION_BYTES:
+        raise damaged("the configuration of its picture is too long")
     at = _HEVC_HEADER_BYTES + 1
     for _ in range(configuration[_HEVC_HEADER_BYTES]):
         kind = configuration[at] & 63

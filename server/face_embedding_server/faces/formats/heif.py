@@ -6,8 +6,8 @@ AV1 Image File Format 1.1.
 
 import re
 import struct
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 from face_embedding_server.faces.formats import coded_size, exif
 from face_embedding_server.faces.formats.file import (
@@ -22,6 +22,7 @@ from face_embedding_server.faces.formats.file import (
 
 START = re.compile(rb"\0\0..ftyp(?:avi[fs]|he[iv][cxms]|mi[af]1|msf1)", re.DOTALL)
 
+_Content = TypeVar("_Content", bytes, tuple[int, int])
 _BOX = struct.Struct(">I4s")
 _BOX64 = struct.Struct(">Q")
 _VERSION_BYTES = 4
@@ -30,6 +31,12 @@ _SEQUENCES = {b"avis", b"msf1", b"hevc", b"hevx"}
 _MAX_BOXES = 4096
 # The tiles of a grid reach beyond the picture by less than one on each side.
 _MOST_TILES = 4
+_MOST_COPIES = 2
+# Of two of these, decoders may take either.
+_SINGLE = {
+    b"meta", b"pitm", b"iinf", b"iloc", b"iprp", b"iref", b"idat",
+    b"ispe", b"hvcC", b"av1C", b"irot", b"imir",
+}  # fmt: skip
 # By angle and mirror axis of the boxes irot and imir, the orientation of EXIF.
 _TURNS = {
     (0, None): 1, (1, None): 8, (2, None): 3, (3, None): 6,
@@ -54,11 +61,11 @@ def inspect(data: bytes) -> ImageFile:
     """
     if data[8:12] in _SEQUENCES:
         raise UnreadableImageError("is an animation")
-    boxes = dict(_boxes(data, 0, len(data)))
+    boxes = _by_kind(_boxes(data, 0, len(data)))
     if b"meta" not in boxes:
         raise damaged("it has no picture")
     start, end = boxes[b"meta"]
-    meta = dict(_boxes(data, start + _VERSION_BYTES, end))
+    meta = _by_kind(_boxes(data, start + _VERSION_BYTES, end))
     missing = {b"pitm", b"iinf", b"iprp", b"iloc"} - meta.keys()
     if missing:
         raise damaged("it does not say where its picture is")
@@ -126,6 +133,15 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, tuple[int
     raise UnreadableImageError(f"has too many parts: at most {_MAX_BOXES} are taken")
 
 
+def _by_kind(boxes: Iterable[tuple[bytes, _Content]]) -> dict[bytes, _Content]:
+    found: dict[bytes, _Content] = {}
+    for kind, content in boxes:
+        if kind in found and kind in _SINGLE:
+            raise damaged(f"it has two boxes {printable(kind)} in one place")
+        found[kind] = content
+    return found
+
+
 class _Items:
     """The items of a file, by their numbers."""
 
@@ -133,6 +149,7 @@ class _Items:
         self._data = data
         self._kinds = dict(_kinds(parts[b"iinf"]))
         self._places = dict(_places(parts[b"iloc"]))
+        self._taken = 0
         self._idat = parts.get(b"idat", b"")
         properties = parts[b"iprp"]
         lists = list(_boxes(properties, 0, len(properties)))
@@ -142,12 +159,11 @@ class _Items:
             for place in containers[:1]
             for kind, (first, last) in _boxes(properties, *place)
         ]
-        self._of = {
-            number: indices
-            for kind, (first, last) in lists
-            if kind == b"ipma"
-            for number, indices in _associations(properties[first:last])
-        }
+        self._of: dict[int, list[int]] = {}
+        for kind, (first, last) in lists:
+            if kind == b"ipma":
+                for number, indices in _associations(properties[first:last]):
+                    self._of.setdefault(number, []).extend(indices)
         self._references = parts.get(b"iref", b"")
 
     def item(self, number: int) -> _Item:
@@ -155,7 +171,7 @@ class _Items:
         if number not in self._kinds:
             raise damaged("it does not have the picture that it speaks of")
         indices = [index for index in self._of.get(number, ()) if index <= len(self._properties)]
-        properties = dict(self._properties[index - 1] for index in indices if index)
+        properties = _by_kind(self._properties[index - 1] for index in indices if index)
         return _Item(self._kinds[number], properties, self._content(number))
 
     def of(self, number: int) -> list[int]:
@@ -177,6 +193,9 @@ class _Items:
         for start, length in extents:
             if start + length > len(source):
                 raise cut_short("the picture", start, length, len(source) - start)
+            self._taken += length
+            if self._taken > _MOST_COPIES * len(self._data):
+                raise damaged("its parts are used again and again")
         return b"".join(source[start : start + length] for start, length in extents)
 
 
