@@ -19,7 +19,7 @@ class ImageSize(NamedTuple):
         return f"{self.width}×{self.height} pixels"
 
 
-class Decoder(enum.Enum):
+class Decoder(enum.IntEnum):
     """What decodes a file, and notices its damage."""
 
     JPEG = enum.auto()

@@ -82,7 +82,7 @@ def inspect(data: bytes) -> ImageFile:
     kept = [data[:_START_BYTES]]
     descriptions = []
     for marker, start, body, end in _segments(data):
-        if _is_needed(marker, data, body):
+        if marker not in _DESCRIPTIONS and (marker != _JFIF or _is_known_jfif(data, body)):
             kept.append(data[start:end])
         if marker == _EXIF and data.startswith(exif.PREFIX, body):
             descriptions.append(data[body + len(exif.PREFIX) : end])
@@ -102,7 +102,7 @@ def inspect(data: bytes) -> ImageFile:
     return ImageFile(
         frame.size,
         # What does not fit into one segment goes on in the next.
-        exif.orientation(b"".join(descriptions)),
+        exif.orientation(b"".join(descriptions)) if descriptions else exif.UPRIGHT,
         int(pixel_bytes * _MOST_SAMPLES_PER_BYTE / frame.samples_per_pixel),
         stripped,
         decoder=Decoder.JPEG_OF_INKS if frame.components == _INKS else Decoder.JPEG,
@@ -113,8 +113,10 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Yield marker, start, body and end of each segment; a scan ends with its pixel data."""
     end = _START_BYTES
     for _ in range(_MAX_SEGMENTS):
-        start = _start_of_segment(data, end)
-        at = _after_fill(data, start)
+        start = end if data[end] == 0xFF else _start_of_segment(data, end)
+        at = start + 1
+        if not 0 < data[at] < 0xFF:
+            at = _after_fill(data, start)
         marker = data[at]
         body = end = at + 1
         if marker not in _LONE:
@@ -139,8 +141,6 @@ def _end_of_scan(data: bytes, start: int, position: int) -> int:
 
 
 def _start_of_segment(data: bytes, position: int) -> int:
-    if data[position] == 0xFF:
-        return position
     found = _NEXT_SEGMENT.match(data, position)
     if found is None:
         raise damaged(f"no segment begins at byte {position}")
@@ -179,13 +179,11 @@ def _frame(data: bytes, marker: int, position: int, end: int) -> _Frame:
     return _Frame(ImageSize(width, height), samples_per_pixel, components)
 
 
-def _is_needed(marker: int, data: bytes, position: int) -> bool:
-    """Tell whether a decoder cannot do without a segment.
+def _is_known_jfif(data: bytes, position: int) -> bool:
+    """Tell whether a decoder knows a version of JFIF: else it complains of it, and of nothing more.
 
-    Of a version of JFIF that it does not know it would complain, and then be silent about damage.
+    It does not have to know it: JPEGs without JFIF are common.
     """
-    if marker != _JFIF:
-        return marker not in _DESCRIPTIONS
     end = position + len(_JFIF_PREFIX)
     return data[position:end] != _JFIF_PREFIX or data[end] == _JFIF_MAJOR_VERSION
 
