@@ -20,6 +20,7 @@ from face_embedding_client import _errors
 from face_embedding_client._errors import (
     ConnectionLostError,
     FaceEmbeddingError,
+    IncompleteStreamError,
     OverloadedError,
     ServerUnavailableError,
 )
@@ -136,7 +137,8 @@ class Attempts:
         backoff_s = min(_FIRST_WAIT_S * 2.0**self._waits, _LONGEST_WAIT_S)
         wait_s = (error.retry_after_s or backoff_s) * random.uniform(1, 1 + _JITTER)
         overloaded = isinstance(error, OverloadedError)
-        if not overloaded and self._outlasts(wait_s):
+        away = not isinstance(error, OverloadedError | IncompleteStreamError)
+        if away and self._outlasts(wait_s):
             self._deadline = time.monotonic() + wait_s + self._rule.timeout_s
         elif wait_s >= self.remaining_s:
             raise error
