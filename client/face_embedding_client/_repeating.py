@@ -54,6 +54,13 @@ class Budget:
         return there
 
 
+@dataclass
+class Loss:
+    """When a client last lost a connection, by `time.monotonic`."""
+
+    at: float = 0.0
+
+
 @dataclass(frozen=True)
 class Rule:
     """What one client does about requests without an answer.
@@ -63,6 +70,7 @@ class Rule:
         retries: how often a request that a server did not take is sent again; 0 repeats nothing.
         outage_s: for how many seconds one of many requests is sent again to a server that is away.
         budget: for repetitions to overloaded servers.
+        loss: the last one, by whatever request.
 
     Raises:
         ValueError: if the retries are not 0 to 4, or the outage is negative.
@@ -72,6 +80,7 @@ class Rule:
     retries: int
     outage_s: float = 0.0
     budget: Budget = field(default_factory=Budget)
+    loss: Loss = field(default_factory=Loss)
 
     def __post_init__(self) -> None:
         if not 0 <= self.retries <= MAX_RETRIES:
@@ -158,6 +167,7 @@ class Attempts:
         return now + wait_s < self._away_since + self._outage_s
 
     def _after_loss(self, error: ConnectionLostError) -> float:
+        self._rule.loss.at = max(self._rule.loss.at, error.lost_at)
         if self._lost:
             raise _errors.suspect(error, self._field, self._what) from error
         if not self._alone or self.remaining_s <= 0:
@@ -165,4 +175,4 @@ class Attempts:
         self._lost = True
         self._away_since = None
         # For a moment gRPC may take a connection that was lost for one that is there.
-        return max(0.0, error.lost_at + _FIRST_WAIT_S - time.monotonic())
+        return max(0.0, self._rule.loss.at + _FIRST_WAIT_S - time.monotonic())
