@@ -27,6 +27,7 @@ from face_embedding_client._errors import (
 )
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import (
+    AlignedFace,
     Box,
     Comparison,
     Detection,
@@ -46,6 +47,7 @@ from face_embedding_client._types import (
 )
 
 __all__ = [
+    "AlignedFace",
     "AsyncFaceEmbeddingClient",
     "Box",
     "Comparison",

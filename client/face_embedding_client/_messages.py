@@ -11,6 +11,7 @@ import numpy as np
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_client._errors import InvalidRequestError
 from face_embedding_client._types import (
+    AlignedFace,
     Embedding,
     Face,
     Landmarks,
@@ -56,14 +57,20 @@ def face_message(face: Face) -> pb.Face:
     """Return a face as a message.
 
     Raises:
-        TypeError: if it is neither bytes nor a RawFace of uint8 nor a Photograph of one of them.
+        TypeError: if it is neither bytes nor a RawFace of uint8 nor an AlignedFace or a Photograph
+            of one of them.
         ValueError: if the pixels are not `[height, width, 3]`, or the channel order, the
             selection or what is said of `upright` is unknown.
     """
     if isinstance(face, bytes | RawFace):
         return pb.Face(**_image(face), aligned=pb.Aligned())
+    if isinstance(face, AlignedFace):
+        aligned = pb.Aligned(check_alignment=face.check_alignment)
+        return pb.Face(**_image(face.image), aligned=aligned)
     if not isinstance(face, Photograph):
-        raise TypeError(f"a face is bytes, a RawFace or a Photograph, not {type(face).__name__}")
+        raise TypeError(
+            f"a face is an AlignedFace, bytes, a RawFace or a Photograph, not {type(face).__name__}"
+        )
     if face.landmarks is not None:
         return pb.Face(**_image(face.image), landmarks=_landmarks_message(face.landmarks))
     if face.select not in _SELECTIONS:

@@ -99,8 +99,22 @@ class Photograph:
     upright: Upright = "as_is"
 
 
+@dataclass(frozen=True)
+class AlignedFace:
+    """An aligned face of which there is more to say than its image.
+
+    Args:
+        image: the bytes of a JPEG, PNG or WebP file, or pixels.
+        check_alignment: whether the server, which needs a detector for it, looks if the face is
+            where an aligned one has it, and warns with `MISALIGNED` if not.
+    """
+
+    image: bytes | RawFace
+    check_alignment: bool = False
+
+
 # An aligned face, which is the bytes of a JPEG, PNG or WebP file or pixels; or a photograph.
-Face = bytes | RawFace | Photograph
+Face = bytes | RawFace | AlignedFace | Photograph
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from twins import Client
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import (
+    AlignedFace,
     Box,
     Detection,
     Embedding,
@@ -170,6 +171,14 @@ def test_not_upright(any_client: Client, portrait: bytes) -> None:
     """It is not turned by default."""
     sideways = on_its_side(portrait)
     assert {face.turned_degrees for face in any_client.detect(sideways).faces} <= {0}
+
+
+def test_check_alignment(any_client: Client, faces: list[Pixels]) -> None:
+    """An aligned face is looked at whether it is, if that is wanted."""
+    for wanted in (True, False):
+        face = AlignedFace(encode(faces[0] // 255), check_alignment=wanted)
+        warnings = [each.reason for each in any_client.embed(face).warnings]
+        assert ("MISALIGNED" in warnings) == wanted
 
 
 def test_pixels(any_client: Client, portrait: bytes) -> None:

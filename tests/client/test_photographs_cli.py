@@ -291,6 +291,26 @@ def test_turns(command: str, run: Any, sideways: str) -> None:
     assert "turned clockwise by 270 degrees" in out
 
 
+@pytest.mark.parametrize("command", ["embed", "compare", "matrix"])
+def test_check_alignment(command: str, run: Any, dark: str) -> None:
+    """An aligned face in which nobody is seen is warned of, if that is wanted."""
+    flags = ("--check-alignment",)
+    assert "misaligned" not in run(command, dark, dark)[2]
+    assert (
+        "misaligned (distance from an aligned face's landmarks in pixels: 112, limit 6.5)"
+        in run(command, dark, dark, *flags)[2]
+    )
+
+
+def test_check_alignment_of_photographs(
+    run: Any, files: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To look whether photographs are aligned is a usage error."""
+    with pytest.raises(SystemExit, match="2"):
+        run("embed", files["one"], "--detect", "--check-alignment")
+    assert "--check-alignment is for aligned faces" in capsys.readouterr().err
+
+
 def test_compare_turns(run: Any, files: dict[str, str], sideways: str) -> None:
     """A photograph on its side is compared as if it was upright."""
     flags = ("--detect", "--threshold", "0.9", "--json")

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from face_embedding_client._errors import FaceEmbeddingError
 from face_embedding_client._sync import FaceEmbeddingClient
-from face_embedding_client._types import Embedding, Face, Photograph
+from face_embedding_client._types import AlignedFace, Embedding, Face, Photograph
 from face_embedding_client.cli import archive, inputs, kept, output
 from face_embedding_client.cli.archive import Named
 from face_embedding_client.cli.kept import Answers, Identity, Kept
@@ -41,7 +41,7 @@ def _embed_to_file(
     output.check_output(options.output, ".npz")
     info = client.model_info()
     terms = {"space": info.embedding_space, "detect": options.detect, "select": options.select}
-    terms |= {"upright": options.upright}
+    terms |= {"upright": options.upright, "check_alignment": options.check_alignment}
     with Kept(options.output, terms, resume=options.resume) as results:
         counts = _embed(client, files, options, results)
 
@@ -158,7 +158,7 @@ def _embed_all_faces(
 
 
 def side_of(file: Path, options: argparse.Namespace) -> Face | Embedding:
-    """Read a file as what `--detect` and `--select` say that it is, or a stored embedding.
+    """Read a file as what `--detect` and the flags beside it say that it is, or an embedding.
 
     Raises:
         OSError: if it cannot be read.
@@ -171,7 +171,7 @@ def side_of(file: Path, options: argparse.Namespace) -> Face | Embedding:
 
 def _face(data: bytes, options: argparse.Namespace) -> Face:
     if not options.detect:
-        return data
+        return AlignedFace(data, check_alignment=options.check_alignment)
     return Photograph(data, select=options.select or "only", upright=options.upright or "auto")
 
 

@@ -57,6 +57,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     for name in ("select", "upright"):
         if getattr(options, name, None) and not getattr(options, "detect", True):
             parser.error(f"--{name} needs --detect")
+    if getattr(options, "check_alignment", False) and options.detect:
+        parser.error("--check-alignment is for aligned faces, without --detect")
     try:
         with connect(options) as client:
             status: int = options.run(client, options)
@@ -137,6 +139,11 @@ def _add_detection(command: argparse.ArgumentParser, *selections: str) -> None:
         "in the middle (default with --detect: only)",
     )
     _add_upright(command)
+    command.add_argument(
+        "--check-alignment",
+        action="store_true",
+        help="warn of aligned faces that are not aligned; the server needs a detector for it",
+    )
 
 
 def _add_upright(command: argparse.ArgumentParser) -> None:

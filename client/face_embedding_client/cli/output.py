@@ -51,6 +51,7 @@ _MEASURES = {
     "CHANNEL_ORDER": "red above blue of 255",
     "TURNED": "degrees that the face is turned",
     "UNSURE": "score of the detector",
+    "MISALIGNED": "distance from an aligned face's landmarks in pixels",
 }
 
 

@@ -54,6 +54,7 @@ class WarningReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WARNING_REASON_CHANNEL_ORDER: _ClassVar[WarningReason]
     WARNING_REASON_TURNED: _ClassVar[WarningReason]
     WARNING_REASON_UNSURE: _ClassVar[WarningReason]
+    WARNING_REASON_MISALIGNED: _ClassVar[WarningReason]
 
 class WeightsOrigin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -128,6 +129,7 @@ WARNING_REASON_LANDMARKS: WarningReason
 WARNING_REASON_CHANNEL_ORDER: WarningReason
 WARNING_REASON_TURNED: WarningReason
 WARNING_REASON_UNSURE: WarningReason
+WARNING_REASON_MISALIGNED: WarningReason
 WEIGHTS_ORIGIN_UNSPECIFIED: WeightsOrigin
 WEIGHTS_ORIGIN_PUBLISHED: WeightsOrigin
 WEIGHTS_ORIGIN_UNVERIFIED: WeightsOrigin
@@ -247,8 +249,10 @@ class Warning(_message.Message):
     def __init__(self, reason: _Optional[_Union[WarningReason, str]] = ..., value: _Optional[float] = ..., limit: _Optional[float] = ...) -> None: ...
 
 class Aligned(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("check_alignment",)
+    CHECK_ALIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    check_alignment: bool
+    def __init__(self, check_alignment: bool = ...) -> None: ...
 
 class RawImage(_message.Message):
     __slots__ = ("data", "width", "height", "channel_order")

@@ -43,7 +43,13 @@ class Selection(Enum):
 
 @dataclass(frozen=True)
 class Aligned:
-    """The image is an aligned face."""
+    """The image is an aligned face.
+
+    Args:
+        check_alignment: whether the detector shall look if it is.
+    """
+
+    check_alignment: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,8 +84,9 @@ class Face:
 
     @property
     def is_photograph(self) -> bool:
-        """Whether the face has to be found or aligned, which takes longer than to embed it."""
-        return not isinstance(self.preparation, Aligned)
+        """Whether the face has to be looked for or aligned, which takes longer than to embed it."""
+        preparation = self.preparation
+        return not isinstance(preparation, Aligned) or preparation.check_alignment
 
     @property
     def asks_for_all(self) -> bool:

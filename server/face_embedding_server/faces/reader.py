@@ -29,6 +29,9 @@ from face_embedding_server.faces.quality import QualityWarning
 # Landmarks of a face that is cut by the border can lie outside of the image, but not far.
 _MAX_OUTSIDE = 1.0
 _MIN_EXTENT_PIXELS = 1.0
+# Around an aligned face in which the face is looked for, as a part of its width: detectors find few
+# faces that fill an image.
+_BORDER = 4
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class PreparedFace:
         landmarks: `[5, 2]` in the photograph; None if the face came aligned.
         detection: what the detector found; None if it was not asked.
         faces_found: how many faces it found in the photograph; 0 if it was not asked.
-        warnings: what the detector says against it.
+        warnings: what the detector says against it, or against that it is aligned.
     """
 
     pixels_bgr: Pixels
@@ -79,6 +82,8 @@ class FaceReader:
         """
         preparation = face.preparation
         if isinstance(preparation, Aligned):
+            if preparation.check_alignment:
+                return [self._read_checked(face.image)]
             return [PreparedFace(self._decode(face.image, self.size))]
         if isinstance(preparation, WithLandmarks):
             return [self._read_with_landmarks(face.image, preparation.landmarks)]
@@ -114,6 +119,19 @@ class FaceReader:
         with context.stage(context.ALIGN):
             return alignment.align(photograph, landmarks, self.size)
 
+    def _read_checked(self, picture: Picture) -> PreparedFace:
+        detector = self.require_detector("aligned.check_alignment")
+        aligned = self._decode(picture, self.size)
+        width = self.size.width
+        border = width // _BORDER
+        framed = np.pad(aligned, ((border, border), (border, border), (0, 0)))
+        found = _detect(detector, framed, upright=False)
+        landmarks = None
+        if found:
+            best = max(found, key=lambda face: face.score)
+            landmarks = (best.landmarks - border) * alignment.TEMPLATE_SIDE / width
+        return PreparedFace(aligned, warnings=quality.of_alignment(landmarks))
+
     def _read_with_landmarks(self, picture: Picture, landmarks: Points) -> PreparedFace:
         photograph = self._decode(picture)
         _check_landmarks(landmarks, photograph)
@@ -135,8 +153,8 @@ class FaceReader:
             for each in selecting.choose(found, wanted, size, self.max_faces)
         ]
 
-    def require_detector(self) -> Detector:
-        """Return the detector.
+    def require_detector(self, field: str = "detect") -> Detector:
+        """Return the detector; without one, the field that asks for it is to blame.
 
         Raises:
             Refusal: if there is none.
@@ -145,8 +163,11 @@ class FaceReader:
             raise Refusal(
                 Reason.NO_DETECTOR,
                 "this server runs without a detector: align the face or give its landmarks, or "
-                "have the server started with one",
-                "detect",
+                "have the server started with one"
+                if field == "detect"
+                else "this server runs without a detector, so it cannot check an alignment: do "
+                "without, or have the server started with one",
+                field,
             )
         return self.detector
 

@@ -42,6 +42,8 @@ _SELECTIONS = {
     pb.FACE_SELECTION_ALL: Selection.ALL,
 }
 
+# Made once, as most faces are one of these.
+_ALIGNED, _CHECKED = Aligned(), Aligned(check_alignment=True)
 _UPRIGHT = {pb.UPRIGHT_UNSPECIFIED: False, pb.UPRIGHT_AS_IS: False, pb.UPRIGHT_AUTO: True}
 
 
@@ -184,7 +186,7 @@ def _operating_points(calibration: Calibration | None) -> list[pb.OperatingPoint
 def _preparation_of(message: pb.Face) -> Preparation:
     kind = message.WhichOneof("preparation")
     if kind == "aligned":
-        return Aligned()
+        return _CHECKED if message.aligned.check_alignment else _ALIGNED
     if kind == "landmarks":
         return WithLandmarks(_points(message.landmarks))
     if kind == "detect":
