@@ -240,7 +240,8 @@ def _preparation(choices: Mapping[str, str]) -> Preparation:
         return preparation
     if not isinstance(preparation, Detect):
         raise refusal(
-            "'upright' is for photographs: set 'preparation' to detect, central or largest", "parameters"
+            "'upright' is for photographs: set 'preparation' to detect, central or largest",
+            "parameters",
         )
     return replace(preparation, upright=True)
 
