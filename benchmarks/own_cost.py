@@ -24,7 +24,7 @@ Measured = dict[str, float]
 
 @dataclass(frozen=True)
 class Target:
-    """What the project aims at, of a load on the server beside one on gRPC alone.
+    """What the project aims at, of a load on the server beside one on gRPC alone; V2's on Embed.
 
     Args:
         mode: of the load; see `load.py`.
@@ -62,6 +62,7 @@ TARGETS = (
     Target("unary", 1, "ms later at the median", _later_ms, most=True, bound=0.15),
     Target("batch", 2, _FACES, _share, most=False, bound=0.80),
     Target("stream", 1, _FACES, _share, most=False, bound=0.80),
+    Target("v2", 16, "calls/s, share of Embed", _share, most=False, bound=0.90),
 )
 
 
@@ -85,7 +86,8 @@ def main() -> None:
                 ours[mode, callers].append(_measure(own, mode, callers))
                 # It knows one method: batches and streams are held against its calls.
                 of = callers if mode == "unary" else 16
-                nothing[mode, callers].append(_measure(grpc_alone, "unary", of))
+                beside = own if mode == "v2" else grpc_alone
+                nothing[mode, callers].append(_measure(beside, "unary", of))
     figures = [
         _figure(target, *(each[target.mode, target.callers] for each in (ours, nothing)))
         for target in TARGETS
@@ -102,7 +104,8 @@ def main() -> None:
 
 
 def _measure(server: Server, mode: str, callers: int) -> Measured:
-    output = run(FOLDER / "load.py", server.address, mode, callers, RUN_S, server.pid)
+    load = (FOLDER / "load.py", server.address, mode, callers, RUN_S, server.pid)
+    output = run(*load, "--model", MODEL)
     measured: Measured = json.loads(output)
     return measured
 
