@@ -90,8 +90,9 @@ def test_two_servers(store: Store, own: bench.Server) -> None:
 @pytest.mark.slow
 def test_disagreement(store: Store, own: bench.Server) -> None:
     """A server that gives another embedding for the same face is named, and nothing is measured."""
-    arguments = ("--store", store.root, "--model", peers.MODEL)
-    with bench.serving_by(bench.FOLDER / "constant.py", *arguments) as constant:
+    flags = ("--store", store.root, "--model", peers.MODEL, "--address", "127.0.0.1:0")
+    program = (bench.FOLDER / "with_engine.py", "constant", "serve")
+    with bench.serving_by(*program, *flags) as constant:
         servers = {"ours": {16: own}, "constant": {16: constant}}
         with pytest.raises(ValueError, match="constant gives another embedding"):
             peers.check_agreement(servers)

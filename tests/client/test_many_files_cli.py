@@ -1,5 +1,6 @@
 """The command `face-embedding` with many files: how they are named, and that nothing is lost."""
 
+import contextlib
 import io
 import json
 import os
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from supervised import Supervised
 
-from face_embedding_client.cli.output import UsageError
+from face_embedding_client.cli.usage import UsageError
 from face_embedding_client.cli.writing import replaced
 from face_embedding_server.faces.images import Image as Face
 from support import encode, wait_until
@@ -40,13 +41,18 @@ def images(folder: Path) -> list[str]:
     return [str(folder / name) for name in ("a.png", "b/2.PNG", "b/c/1.jpeg")]
 
 
-@pytest.fixture
-def full_disk(images: list[str]) -> Iterator[list[str]]:
-    """Images on a disk on which no other file finds room for more than 4,000 bytes."""
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """A disk on which no file finds room for more than 4,000 bytes.
+
+    Not for longer than what is tested takes: what the tests print may go to a file as well.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
-    yield images
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
@@ -142,23 +148,27 @@ def test_archive(run: Any, images: list[str], tmp_path: Path) -> None:
         assert archive["error_reasons"].tolist() == ["IMAGE_UNREADABLE"]
 
 
-def test_full_disk(run: Any, full_disk: list[str], tmp_path: Path) -> None:
+def test_full_disk(run: Any, images: list[str], tmp_path: Path) -> None:
     """A disk that is full leaves an earlier output as it was."""
     output = tmp_path / "x.npz"
     output.write_bytes(b"earlier")
-    status, _, err = run("embed", *full_disk * 5, "--output", str(output))
+    with full_disk():
+        status, _, err = run("embed", *images * 5, "--output", str(output))
     assert (status, output.read_bytes()) == (2, b"earlier")
     assert f"{output}.part cannot be written: File too large" in err
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_replaced(tmp_path: Path) -> None:
     """What finds no room does not take the place of a file, and leaves nothing behind."""
     folder = tmp_path / "folder"
     folder.mkdir()
     file = folder / "file"
     file.write_bytes(b"earlier")
-    with pytest.raises(UsageError, match="cannot be written"), replaced(file) as written:
+    with (
+        pytest.raises(UsageError, match="cannot be written"),
+        full_disk(),
+        replaced(file) as written,
+    ):
         written.write(bytes(5000))
     assert (file.read_bytes(), list(folder.iterdir())) == (b"earlier", [file])
 

@@ -23,6 +23,7 @@ import numpy as np
 from face_embedding_client._types import Embedding
 from face_embedding_client.cli import output
 from face_embedding_client.cli.output import Failure
+from face_embedding_client.cli.usage import UsageError
 from face_embedding_client.cli.writing import replaced
 
 Named: TypeAlias = tuple[str, Embedding | Failure]
@@ -104,12 +105,12 @@ def read(text: str) -> Embedding:
             found = [number for number, each in enumerate(names) if not name or each == name]
             if len(found) != 1:
                 wanted = f"named '{name}'" if name else "in it: say which as FILE.npz#NAME"
-                raise output.UsageError(f"{path} has {len(found)} embeddings {wanted}")
+                raise UsageError(f"{path} has {len(found)} embeddings {wanted}")
             (row,) = found
             return Embedding(
                 archive["embeddings"][row], float(archive["norms"][row]), str(archive["space"])
             )
     except (KeyError, ValueError, IndexError, zipfile.BadZipFile, EOFError) as error:
-        raise output.UsageError(
+        raise UsageError(
             f"{path} is no file of embeddings with their space, as 'embed --output' writes it"
         ) from error

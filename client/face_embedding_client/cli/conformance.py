@@ -11,6 +11,7 @@ from pathlib import Path
 from face_embedding_client._errors import FaceEmbeddingError
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client.cli import output
+from face_embedding_client.cli.usage import UsageError
 from face_embedding_client.cli.writing import replaced
 from face_embedding_client.conformance.checks import (
     FAILED,
@@ -46,7 +47,7 @@ def conformance(client: FaceEmbeddingClient, options: argparse.Namespace) -> int
     try:
         golden = load_golden(options.golden)
     except GoldenError as error:
-        raise output.UsageError(str(error)) from error
+        raise UsageError(str(error)) from error
     session = Session(client, golden, options.model)
     if options.write:
         return _write(session, options.write)
@@ -63,7 +64,7 @@ def _write(session: Session, file: Path) -> int:
     embeddings = {}
     for case, outcome in session.embeddings():
         if isinstance(outcome, FaceEmbeddingError):
-            raise output.UsageError(f"the server refuses the face '{case.name}': {outcome}")
+            raise UsageError(f"the server refuses the face '{case.name}': {outcome}")
         embeddings[case.name] = outcome
     info = session.info
     text = session.golden.text(info.name, info.embedding_space, embeddings)

@@ -12,7 +12,7 @@ from face_embedding_client._channel import (
 )
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Tls
-from face_embedding_client.cli import output
+from face_embedding_client.cli.usage import UsageError
 
 _ADDRESS_VARIABLE = "FACE_EMBEDDING_ADDRESS"
 _TOKEN_FILE_VARIABLE = "FACE_EMBEDDING_TOKEN_FILE"  # noqa: S105  # The name of a variable.
@@ -99,7 +99,7 @@ def connect(options: argparse.Namespace) -> FaceEmbeddingClient:
     """
     token = _read(options.token_file, "token-file")
     if token is not None and not token.strip():
-        raise output.UsageError(f"--token-file: {options.token_file} is empty")
+        raise UsageError(f"--token-file: {options.token_file} is empty")
     try:
         return FaceEmbeddingClient(
             options.address,
@@ -113,7 +113,7 @@ def connect(options: argparse.Namespace) -> FaceEmbeddingClient:
             outage_s=options.outage,
         )
     except ValueError as error:
-        raise output.UsageError(str(error)) from error
+        raise UsageError(str(error)) from error
 
 
 def _tls(options: argparse.Namespace) -> Tls | None:
@@ -133,7 +133,7 @@ def _read(file: Path | None, option: str) -> bytes | None:
         # Without the mark that some editors begin a text with.
         return None if file is None else file.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
-        raise output.UsageError(f"--{option}: {file} cannot be read: {error.strerror}") from error
+        raise UsageError(f"--{option}: {file} cannot be read: {error.strerror}") from error
 
 
 def _seconds(text: str) -> float:

@@ -17,6 +17,7 @@ from face_embedding_client.cli.archive import Named
 from face_embedding_client.cli.kept import Answers, Identity, Kept
 from face_embedding_client.cli.output import Failure
 from face_embedding_client.cli.reporting import Report
+from face_embedding_client.cli.usage import UsageError
 
 # A numbered file, what it is known by and what it holds.
 _Read: TypeAlias = tuple[int, Identity, bytes]
@@ -30,7 +31,7 @@ def embed(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     if options.output:
         return _embed_to_file(client, files, options)
     if options.resume:
-        raise output.UsageError("--resume goes on with an --output")
+        raise UsageError("--resume goes on with an --output")
     counts = _embed(client, files, options, None)
     return int(counts[False] > 0)
 

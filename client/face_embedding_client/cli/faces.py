@@ -10,6 +10,7 @@ from face_embedding_client._types import Detections
 from face_embedding_client.cli import inputs, output
 from face_embedding_client.cli.output import Failure
 from face_embedding_client.cli.reporting import Report
+from face_embedding_client.cli.usage import UsageError
 
 
 def faces(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
@@ -17,7 +18,7 @@ def faces(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     files = inputs.files_of(options)
     if options.draw:
         if len(files) != 1:
-            raise output.UsageError(f"--draw takes exactly one photograph, not {len(files)}")
+            raise UsageError(f"--draw takes exactly one photograph, not {len(files)}")
         output.check_output(options.draw, ".png")
         draw_faces = output.drawing().draw_faces
     without = 0

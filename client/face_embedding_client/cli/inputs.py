@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from face_embedding_client.cli import output
+from face_embedding_client.cli.usage import UsageError
 
 # What is taken of a folder: the formats that servers take, if they can.
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif"})
@@ -45,13 +45,11 @@ def files_of(options: argparse.Namespace) -> list[Path]:
     if options.files_from:
         named += _listed(options.files_from, b"\0" if options.null else b"\n")
     elif options.null:
-        raise output.UsageError("--null is about the names of --files-from")
+        raise UsageError("--null is about the names of --files-from")
     files = [file for name in named for file in (_below(name) if options.recursive else [name])]
     if not files:
         folders = ", ".join(map(str, named))
-        raise output.UsageError(
-            f"there are no images in {folders}" if folders else "no files are named"
-        )
+        raise UsageError(f"there are no images in {folders}" if folders else "no files are named")
     return files
 
 
@@ -59,10 +57,10 @@ def _listed(path: Path, end: bytes) -> list[Path]:
     try:
         data = sys.stdin.buffer.read() if path == _STANDARD_INPUT else path.read_bytes()
     except OSError as error:
-        raise output.UsageError(f"--files-from: {path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"--files-from: {path} cannot be read: {error.strerror}") from error
     names = data.removeprefix(_BYTE_ORDER_MARK).split(end)
     if end != b"\0" and b"\0" in data:
-        raise output.UsageError(f"--files-from: {path} has zero bytes: add --null")
+        raise UsageError(f"--files-from: {path} has zero bytes: add --null")
     return [Path(os.fsdecode(name)) for name in names if name]
 
 

@@ -22,7 +22,8 @@ import numpy as np
 from face_embedding_client._errors import InvalidRequestError, SuspectRequestError
 from face_embedding_client._types import Box, Detection, Embedding, FaceWarning, Landmarks
 from face_embedding_client.cli import output
-from face_embedding_client.cli.output import Failure, UsageError
+from face_embedding_client.cli.output import Failure
+from face_embedding_client.cli.usage import UsageError
 
 # What became of one file: its faces, or one failure.
 Answers: TypeAlias = list[Embedding | Failure]

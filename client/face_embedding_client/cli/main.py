@@ -25,6 +25,7 @@ from face_embedding_client.cli.connection import connect
 from face_embedding_client.cli.embed import embed, side_of
 from face_embedding_client.cli.faces import faces
 from face_embedding_client.cli.matrix import matrix
+from face_embedding_client.cli.usage import UsageError
 
 EXIT_NO = 1
 EXIT_ERROR = 2
@@ -64,7 +65,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             status: int = options.run(client, options)
     except BrokenPipeError:
         raise
-    except (FaceEmbeddingError, OSError, output.UsageError) as error:
+    except (FaceEmbeddingError, OSError, UsageError) as error:
         print(f"{parser.prog}: error: {output.error_words(error)}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:

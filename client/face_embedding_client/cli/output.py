@@ -21,6 +21,7 @@ from face_embedding_client._types import (
     Landmarks,
     PreparedFace,
 )
+from face_embedding_client.cli.usage import UsageError
 
 
 class FacesMissing(Exception):
@@ -53,10 +54,6 @@ _MEASURES = {
     "UNSURE": "score of the detector",
     "MISALIGNED": "distance from an aligned face's landmarks in pixels",
 }
-
-
-class UsageError(Exception):
-    """The command cannot do what it was told; the message says why."""
 
 
 def check_output(output: Path, suffix: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from face_embedding_client.cli.output import UsageError
+from face_embedding_client.cli.usage import UsageError
 
 
 @contextlib.contextmanager

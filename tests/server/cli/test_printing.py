@@ -1,15 +1,13 @@
 """What a command line says where nobody reads it, or it lacks something: never a traceback."""
 
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from face_embedding_models import regular_files, store
+from face_embedding_models import store
 from face_embedding_models.errors import StoreError
 from face_embedding_models.installing import partial_downloads
 from support.processes import child_environment
@@ -25,15 +23,6 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
         if name == "HOME" or name.startswith("XDG_"):
             monkeypatch.delenv(name)
     monkeypatch.setattr(os, "getuid", lambda: 54321)
-
-
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """A disk on which no file finds room for more than 4,000 bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def program(name: str, *arguments: str) -> list[str]:
@@ -121,13 +110,3 @@ def test_no_home_for_downloads() -> None:
     """Who has no home downloads to a temporary folder."""
     with partial_downloads.partial("https://example.org/x") as path:
         assert path.exists()
-
-
-@pytest.mark.usefixtures("small_files")
-def test_whole_file(tmp_path: Path) -> None:
-    """A file that finds no room leaves the earlier one, and nothing else."""
-    file = tmp_path / "calibration.json"
-    file.write_text("earlier")
-    with pytest.raises(OSError, match="File too large"):
-        regular_files.replace(file, b"x" * 5000)
-    assert (file.read_text(), list(tmp_path.iterdir())) == ("earlier", [file])
