@@ -1,5 +1,6 @@
 """Operating points on a server."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,6 +108,7 @@ def test_other_detector_at_start(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A server whose detector is not that of its calibration says so in its log."""
+    caplog.set_level(logging.WARNING)
     space, path = store.get(MOBILE).embedding_space, tmp_path / "calibration.json"
     operating_points.write(Calibration(space, 10, 1000, (POINT,), "yunet", "only"), path)
     with running_server(small_settings(store, calibration=path)):
