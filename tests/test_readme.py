@@ -90,6 +90,10 @@ def folder(tmp_path: Path, faces: list[Face]) -> Path:
     for name, face in zip(("face-a", "face-b", "face-c"), faces, strict=False):
         (tmp_path / f"{name}.png").write_bytes(encode(face))
         (tmp_path / "faces" / f"{name}.png").write_bytes(encode(face))
+    # Of fewer than ten no change can be judged.
+    for moved in range(1, 9):
+        file = tmp_path / "faces" / f"{moved}.png"
+        file.write_bytes(encode(np.roll(faces[0], moved, axis=1)))
     table = "first,second,same\nface-a,face-a,1\nface-a,face-b,0\nface-b,face-c,0\n"
     (tmp_path / "pairs.csv").write_text(table)
     return tmp_path
