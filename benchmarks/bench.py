@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from face_embedding_models import manifest
 from face_embedding_models.mxnet import synthesis
@@ -105,12 +106,17 @@ def main() -> None:
                 if (case.model, case.precision) == (model, precision):
                     results.append(measure(case, server, store, options.seconds))
                     print(row(results[-1]), flush=True)
-    # The results that are kept are of all cases.
-    folder = QUICK_RESULTS if options.quick else RESULTS
+    file = keep("latest.json", [asdict(result) for result in results], quick=options.quick)
+    draw(results, file.with_suffix(".png"))
+
+
+def keep(name: str, results: list[dict[str, Any]], *, quick: bool) -> Path:
+    """Write results; those that are committed are of all cases. Return their file."""
+    folder = QUICK_RESULTS if quick else RESULTS
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps([asdict(result) for result in results], indent=2)
-    (folder / "latest.json").write_text(f"{text}\n", "utf-8")
-    draw(results, folder / "latest.png")
+    file = folder / name
+    file.write_text(f"{json.dumps(results, indent=2)}\n", "utf-8")
+    return file
 
 
 def every_case() -> list[Case]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from bench import FOLDER, MODELS, QUICK_RESULTS, RESULTS, Server, prepare, run, serving_by
+from bench import FOLDER, MODELS, Server, keep, prepare, run, serving_by
 
 from face_embedding_models.store import Store
 
@@ -98,9 +98,7 @@ def main() -> None:
             f"{figure['mode']:<7} {figure['callers']:3}  {figure['figure']:6.2f}  "
             f"{figure['word']} {figure['bound']:.2f}: {figure['outcome']:<8} {figure['what']}"
         )
-    folder = QUICK_RESULTS if options.quick else RESULTS
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "own_cost.json").write_text(f"{json.dumps(figures, indent=2)}\n", "utf-8")
+    keep("own_cost.json", figures, quick=options.quick)
 
 
 def _measure(server: Server, mode: str, callers: int) -> Measured:

@@ -22,10 +22,9 @@ import numpy as np
 from bench import (
     FOLDER,
     MODELS,
-    QUICK_RESULTS,
-    RESULTS,
     Server,
     engine,
+    keep,
     prepare,
     run,
     serving,
@@ -96,10 +95,7 @@ def main() -> None:
             found = results_of(precision, compare(measures, rounds))
         print(*map(row, found), sep="\n", flush=True)
         results += found
-    folder = QUICK_RESULTS if options.quick else RESULTS
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps([asdict(result) for result in results], indent=2)
-    (folder / "peers.json").write_text(f"{text}\n", "utf-8")
+    keep("peers.json", [asdict(result) for result in results], quick=options.quick)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from bench import FOLDER, MODELS, QUICK_RESULTS, RESULTS, Server, prepare, run, serving_by
+from bench import FOLDER, MODELS, Server, keep, prepare, run, serving_by
 
 from face_embedding_models.store import Store
 
@@ -66,10 +66,7 @@ def main() -> None:
         found = measure(series.engine, numbers, options)
         results += found
         print("\n".join(rows(series, found)), flush=True)
-    folder = QUICK_RESULTS if options.quick else RESULTS
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps([asdict(result) for result in results], indent=2)
-    (folder / "processes.json").write_text(f"{text}\n", "utf-8")
+    keep("processes.json", [asdict(result) for result in results], quick=options.quick)
 
 
 def measure(engine: str, numbers: tuple[int, ...], options: argparse.Namespace) -> list[Measured]:

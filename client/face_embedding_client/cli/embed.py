@@ -41,8 +41,8 @@ def _embed_to_file(
 ) -> int:
     output.check_output(options.output, ".npz")
     info = client.model_info()
-    terms = {"space": info.embedding_space, "detect": options.detect, "select": options.select}
-    terms |= {"upright": options.upright, "check_alignment": options.check_alignment}
+    flags = ("detect", "select", "upright", "check_alignment")
+    terms = {"space": info.embedding_space, **{flag: getattr(options, flag) for flag in flags}}
     with Kept(options.output, terms, resume=options.resume) as results:
         counts = _embed(client, files, options, results)
 
