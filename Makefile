@@ -14,7 +14,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test test-fast test-python serve parity bench peers profile stages fuzz soak reliability audit sbom docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-fast test-python serve parity bench peers profile stages fuzz soak reliability scale-test audit sbom docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -106,6 +106,18 @@ reliability: $(STAND_INS)/$(MOBILE)/current.json $(STAND_INS)/$(RESNET34)/curren
 $(STAND_INS)/%/current.json: $(READY)
 	$(BIN)/face-embedding-server models synthesize $* --store $(STAND_INS)
 
+# In an environment of its own, as nothing else needs what it has.
+SCALE := build/scale
+
+scale-test: $(SCALE)/.ready  ## run what is beyond one server: Envoy, the gateway, a browser, Ray, vector databases
+	$(SCALE)/bin/python -m pytest --durations=0 tests/scale
+
+$(SCALE)/.ready: tests/scale/requirements.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(SCALE)
+	$(SCALE)/bin/python -m pip install --quiet --no-deps --requirement $<
+	$(SCALE)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
 # Coverage of bytecode, for which its package is not in the lock: there is none for every platform.
 ATHERIS := build/atheris
 TARGETS := image_header checkpoint request
@@ -167,9 +179,16 @@ proto-check: proto  ## check that the committed stubs are current
 # and is left out, since pip would refuse to install it beside that.
 lock: setup  ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate \
-		--extra server --extra mxnet --extra onnx --extra quantize --extra detect --extra heif --extra plot --extra otel \
+		--extra server --extra mxnet --extra onnx --extra quantize --extra detect --extra heif --extra parquet --extra plot --extra otel \
 		--extra docs --extra dev --no-emit-package mxnet --output-file requirements.lock pyproject.toml
-	$(MAKE) $(PEER_LOCKS)
+	$(MAKE) $(PEER_LOCKS) lock-scale
+
+.PHONY: lock-scale
+
+lock-scale: setup
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate \
+		--constraint requirements.lock --extra server --extra detect --extra heif --extra ray --extra dev \
+		--output-file tests/scale/requirements.txt tests/scale/requirements.in pyproject.toml
 
 # What is measured beside each other has the same engine, gRPC and NumPy. A peer's own version is raised by hand.
 PEER_LOCKS := $(patsubst %,lock-%,kserve mlserver)
