@@ -28,6 +28,7 @@ from face_embedding_client._types import (
     Embedding,
     Face,
     ModelInfo,
+    ModelSummary,
     RawFace,
     Tls,
     Upright,
@@ -169,6 +170,10 @@ class AsyncFaceEmbeddingClient:
     async def model_info(self) -> ModelInfo:
         """See `FaceEmbeddingClient.model_info`."""
         return await self._run(self._operations.model_info())
+
+    async def list_models(self) -> list[ModelSummary]:
+        """See `FaceEmbeddingClient.list_models`."""
+        return await self._run(self._operations.list_models())
 
     async def is_serving(self) -> bool:
         """See `FaceEmbeddingClient.is_serving`."""

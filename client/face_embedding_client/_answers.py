@@ -20,6 +20,7 @@ from face_embedding_client._types import (
     FaceWarning,
     Landmarks,
     ModelInfo,
+    ModelSummary,
     OperatingPoint,
     PreparedFace,
 )
@@ -171,6 +172,17 @@ def model_info(response: pb.GetModelInfoResponse) -> ModelInfo:
         served_models=tuple(response.served_models),
         precision_reason=response.precision_reason,
     )
+
+
+def model_summaries(response: pb.ListModelsResponse) -> list[ModelSummary]:
+    """Return the served models."""
+    return [
+        dataclasses.replace(
+            _same_fields(ModelSummary, message),
+            weights_origin=_enum_name(pb.WeightsOrigin, message.weights_origin),
+        )
+        for message in response.models
+    ]
 
 
 def _operating_point(message: pb.OperatingPoint) -> OperatingPoint:

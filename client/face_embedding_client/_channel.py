@@ -168,6 +168,7 @@ def unary_methods(
         "Compare": stub.Compare,
         "Detect": stub.Detect,
         "GetModelInfo": stub.GetModelInfo,
+        "ListModels": stub.ListModels,
         "Check": check,
         "CheckAny": check_any,
     }

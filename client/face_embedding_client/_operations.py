@@ -29,6 +29,7 @@ from face_embedding_client._types import (
     Embedding,
     Face,
     ModelInfo,
+    ModelSummary,
     PreparedFace,
     RawFace,
     Upright,
@@ -292,6 +293,12 @@ class Operations:
         response = yield from self.call("GetModelInfo", request)
         self._info = _answers.model_info(response)
         return self._info
+
+    def list_models(self) -> Operation[list[ModelSummary]]:
+        """List the served models."""
+        return _answers.model_summaries(
+            (yield from self.call("ListModels", pb.ListModelsRequest()))
+        )
 
     def is_serving(self) -> Operation[bool]:
         """Return whether health is SERVING, with a balanced client that of any server."""

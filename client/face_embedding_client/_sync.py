@@ -29,6 +29,7 @@ from face_embedding_client._types import (
     Embedding,
     Face,
     ModelInfo,
+    ModelSummary,
     RawFace,
     Tls,
     Upright,
@@ -240,6 +241,14 @@ class FaceEmbeddingClient:
     def model_info(self) -> ModelInfo:
         """Describe the served model."""
         return self._run(self._operations.model_info())
+
+    def list_models(self) -> list[ModelSummary]:
+        """List the models that the server serves, the default one first.
+
+        Raises:
+            ServerError: if the server is too old to know; `ModelInfo.served_models` has the names.
+        """
+        return self._run(self._operations.list_models())
 
     def is_serving(self) -> bool:
         """Return whether the server's health is SERVING; with `round_robin`, that of any."""

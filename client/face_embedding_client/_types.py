@@ -295,6 +295,23 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class ModelSummary:
+    """One of the served models.
+
+    The attributes are the fields of `ModelSummary` in the contract, where each is described; the
+    enumeration is its name without the prefix, such as `SYNTHETIC`.
+    """
+
+    name: str
+    is_default: bool
+    model_version: str
+    embedding_space: str
+    embedding_size: int
+    precision: str
+    weights_origin: str
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """The served model, how it is run, and the limits of requests.
 

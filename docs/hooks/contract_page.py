@@ -23,11 +23,13 @@ from contract_file import (
     names_of,
     oneofs_of,
 )
+from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
     FieldDescriptorProto,
     FileDescriptorProto,
+    MethodDescriptorProto,
     ServiceDescriptorProto,
 )
 
@@ -116,10 +118,17 @@ def _service(
         yield from (f"### {method.name} {{ #{method.name} }}", "")
         yield (
             f"{'a stream of ' * method.client_streaming}{request} → "
-            f"{'a stream of ' * method.server_streaming}{response}"
+            f"{'a stream of ' * method.server_streaming}{response}{_route(method)}"
         )
         comment = comments.get((*path, ENTRIES, index), "")
         yield from ("", links.comment(comment), "")
+
+
+def _route(method: MethodDescriptorProto) -> str:
+    """Return where a method is over HTTP, if it is."""
+    rule = method.options.Extensions[annotations_pb2.http]
+    verb = rule.WhichOneof("pattern")
+    return f"; over HTTP `{verb.upper()} {getattr(rule, verb)}`" if verb else ""
 
 
 def _errors(

@@ -23,6 +23,8 @@ CONTRACTS = {
     "contract.md": "face_embedding/v1/face_embedding.proto",
     "contract-v2.md": "face_embedding/open_inference/open_inference.proto",
 }
+# Where the .proto files that ours imports are installed.
+IMPORTED = Path(google.rpc.__path__[0]).parents[1]
 BENCH_RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
 PEERS_RESULTS = ROOT / "benchmarks" / "results" / "peers.json"
 RELIABILITY_RESULTS = ROOT / "tests" / "reliability" / "results.json"
@@ -59,5 +61,4 @@ def contracts() -> dict[str, str]:
 
 def describe(proto: str) -> FileDescriptorProto:
     """Return the description of one of the project's .proto files."""
-    imported = Path(google.rpc.__path__[0]).parents[1]
-    return contract_file.describe(proto, (ROOT / "protos", imported))
+    return contract_file.describe(proto, (ROOT / "protos", IMPORTED))

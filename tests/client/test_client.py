@@ -20,6 +20,7 @@ from face_embedding_client import (
     FaceEmbeddingClient,
     FaceEmbeddingError,
     InvalidRequestError,
+    ModelSummary,
     RawFace,
     ServerUnavailableError,
     UnknownModelError,
@@ -69,6 +70,22 @@ def test_embed(any_client: Client, face: RawFace) -> None:
     assert (embedding.values.dtype, embedding.values.shape) == (np.float32, (128,))
     assert np.linalg.norm(embedding.values) == pytest.approx(1, abs=1e-6)
     assert embedding.space == any_client.model_info().embedding_space
+
+
+def test_list_models(any_client: Client) -> None:
+    """The served models are listed, as they are described."""
+    info = any_client.model_info()
+    assert any_client.list_models() == [
+        ModelSummary(
+            name=info.name,
+            is_default=True,
+            model_version=info.model_version,
+            embedding_space=info.embedding_space,
+            embedding_size=info.embedding_size,
+            precision=info.precision,
+            weights_origin=info.weights_origin,
+        )
+    ]
 
 
 def test_many_beyond_the_limit(any_client: Client, faces: list[Pixels]) -> None:

@@ -129,6 +129,15 @@ def test_info(run: Any) -> None:
     assert MOBILE in run("info")[1]
 
 
+def test_models(run: Any) -> None:
+    """`models` lists what is served."""
+    (listed,) = json.loads(run("models", "--json")[1])
+    assert (listed["name"], listed["is_default"]) == (MOBILE, True)
+    version = listed["model_version"]
+    line = f"{MOBILE}: version {version}, f32, synthetic weights, the default one\n"
+    assert run("models")[:2] == (0, line)
+
+
 def test_health(run: Any, store: Store) -> None:
     """`health` exits with 0 only when SERVING."""
     assert run("health")[:2] == (0, "SERVING\n")

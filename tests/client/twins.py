@@ -14,6 +14,7 @@ from face_embedding_client import (
     FaceEmbeddingClient,
     FaceEmbeddingError,
     ModelInfo,
+    ModelSummary,
 )
 
 Outcome = Embedding | FaceEmbeddingError
@@ -55,6 +56,9 @@ class Blocking:
 
     def model_info(self) -> ModelInfo:
         return self._do(lambda client: client.model_info())
+
+    def list_models(self) -> list[ModelSummary]:
+        return self._do(lambda client: client.list_models())
 
     def is_serving(self) -> bool:
         return self._do(lambda client: client.is_serving())

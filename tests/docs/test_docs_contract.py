@@ -16,6 +16,7 @@ from face_embedding_server.rpc.status import code_of
 PROTO = """
 syntax = "proto3";
 package small;
+import "google/api/annotations.proto";
 // Does `Do`; see `Thing.size`.
 //
 // Two lists:
@@ -24,6 +25,10 @@ package small;
 service Doer {
   // Does a `Thing` or fails with BROKEN.
   rpc Do(stream Thing) returns (Thing);
+  // Gets one.
+  rpc Get(Thing) returns (Thing) {
+    option (google.api.http) = {get: "/things/{name}"};
+  }
 }
 // Why not.
 enum ErrorReason {
@@ -59,7 +64,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A small contract as a page."""
     folder = tmp_path_factory.mktemp("protos")
     (folder / "small.proto").write_text(PROTO)
-    file = contract_file.describe("small.proto", [folder])
+    file = contract_file.describe("small.proto", [folder, pages.IMPORTED])
     return contract_page.render(file, contract_page.links_of({"small.md": file})["small.md"])
 
 
@@ -69,7 +74,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> str:
         "## Doer { #Doer }",
         "Does [`Do`](#Do); see [`Thing.size`](#Thing.size).",
         "Two lists:\n\n* one\n* two",
-        "a stream of [Thing](#Thing) → [Thing](#Thing)",
+        "a stream of [Thing](#Thing) → [Thing](#Thing)\n",
+        "\n[Thing](#Thing) → [Thing](#Thing); over HTTP `GET /things/{name}`\n",
         "Does a [`Thing`](#Thing) or fails with [BROKEN](#ERROR_REASON_BROKEN).",
         "| `BROKEN`{ #ERROR_REASON_BROKEN } | `NOT_FOUND` | It is broken. |",
         "### Thing.Inner { #Thing.Inner }\n\nAn inner one.\n\nIt has no fields.",

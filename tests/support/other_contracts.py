@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from google.protobuf import any_pb2, descriptor_pool, message_factory
+from google.api import annotations_pb2, http_pb2
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     FieldDescriptorProto,
@@ -84,7 +85,7 @@ def _keep(message: DescriptorProto, fields: Iterable[FieldDescriptorProto]) -> N
 
 def _classes(file: FileDescriptorProto) -> Mapping[str, type[Message]]:
     pool = descriptor_pool.DescriptorPool()
-    for known in (any_pb2, status_pb2):
+    for known in (any_pb2, status_pb2, descriptor_pb2, http_pb2, annotations_pb2):
         pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
     pool.Add(file)
     made = message_factory.GetMessageClassesForFiles([file.name], pool)

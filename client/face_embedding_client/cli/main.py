@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_conformance_options(command)
     add("info", _info, "describe the served model")
+    add("models", _models, "list the served models")
     add("health", _health, "check that the server is SERVING (exit status 1 if not)")
     return parser
 
@@ -227,6 +228,20 @@ def _info(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
             print(f"{name.replace('_', ' '):<24} {value}")
         for point in points:
             print(f"{'operating point':<24} {_point_words(point)}")
+    return 0
+
+
+def _models(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
+    models = client.list_models()
+    if options.json:
+        print(json.dumps([dataclasses.asdict(each) for each in models], indent=2))
+    else:
+        for each in models:
+            default = ", the default one" * each.is_default
+            print(
+                f"{each.name}: version {each.model_version}, {each.precision}, "
+                f"{each.weights_origin.lower()} weights{default}"
+            )
     return 0
 
 

@@ -37,6 +37,7 @@ _REQUESTS: Mapping[str, Callable[[], Message]] = {
     "Compare": pb.CompareRequest,
     "Detect": pb.DetectRequest,
     "GetModelInfo": pb.GetModelInfoRequest,
+    "ListModels": pb.ListModelsRequest,
 }
 # The precision of the golden embeddings, whose tolerance holds for one that the file does not know.
 _REFERENCE = "f32"

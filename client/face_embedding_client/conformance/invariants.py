@@ -64,6 +64,25 @@ def _description(session: Session) -> Finding:
     return holds, "name, size, space and version", got
 
 
+def _models(session: Session) -> Finding:
+    """All models are listed, the default one first, and the described one as it is described."""
+    info, models = session.info, session.client.list_models()
+    described = [
+        each
+        for each in models
+        if (each.name, each.model_version) == (info.name, info.model_version)
+        and (each.embedding_space, each.embedding_size)
+        == (info.embedding_space, info.embedding_size)
+    ]
+    holds = (
+        tuple(each.name for each in models) == info.served_models
+        and [each.name for each in models if each.is_default] == [models[0].name]
+        and len(described) == 1
+    )
+    got = ", ".join(each.name + " (default)" * each.is_default for each in models)
+    return holds, f"{', '.join(info.served_models)}, the first as the default one", got
+
+
 def _labels(session: Session) -> Finding:
     """An embedding has the size, the space and the version that the description names."""
     response = session.embed(_reference(session))
@@ -171,6 +190,7 @@ def _other(session: Session) -> pb.Embedding:
 _CHECKS: dict[str, Callable[[Session], Finding]] = {
     "health": _health,
     "description": _description,
+    "models": _models,
     "labels": _labels,
     "unit length": _unit_length,
     "raw values": _raw_values,

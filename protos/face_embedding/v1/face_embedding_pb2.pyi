@@ -1,3 +1,4 @@
+from google.api import annotations_pb2 as _annotations_pb2
 from google.rpc import status_pb2 as _status_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -429,6 +430,34 @@ class GetModelInfoRequest(_message.Message):
     MODEL_FIELD_NUMBER: _ClassVar[int]
     model: str
     def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class ListModelsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListModelsResponse(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[ModelSummary]
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelSummary, _Mapping]]] = ...) -> None: ...
+
+class ModelSummary(_message.Message):
+    __slots__ = ("name", "is_default", "model_version", "embedding_space", "embedding_size", "precision", "weights_origin")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_SPACE_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    is_default: bool
+    model_version: str
+    embedding_space: str
+    embedding_size: int
+    precision: str
+    weights_origin: WeightsOrigin
+    def __init__(self, name: _Optional[str] = ..., is_default: bool = ..., model_version: _Optional[str] = ..., embedding_space: _Optional[str] = ..., embedding_size: _Optional[int] = ..., precision: _Optional[str] = ..., weights_origin: _Optional[_Union[WeightsOrigin, str]] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_faces_per_request", "max_message_bytes", "max_encoded_bytes", "max_stream_in_flight", "max_image_pixels")

@@ -36,6 +36,9 @@ class FaceEmbeddingServiceStub(object):
     `face-embedding` and a reason that is the name of an `ErrorReason` without
     its prefix, for example `IMAGE_SIZE`. Where one field of the request is to
     blame, the metadata key `field` holds its path, for example `faces[3].raw`.
+
+    A gateway may offer the methods over HTTP as well, in JSON, at the paths that
+    stand with them.
     """
 
     def __init__(self, channel):
@@ -69,6 +72,11 @@ class FaceEmbeddingServiceStub(object):
                 request_serializer=face__embedding_dot_v1_dot_face__embedding__pb2.GetModelInfoRequest.SerializeToString,
                 response_deserializer=face__embedding_dot_v1_dot_face__embedding__pb2.GetModelInfoResponse.FromString,
                 _registered_method=True)
+        self.ListModels = channel.unary_unary(
+                '/face_embedding.v1.FaceEmbeddingService/ListModels',
+                request_serializer=face__embedding_dot_v1_dot_face__embedding__pb2.ListModelsRequest.SerializeToString,
+                response_deserializer=face__embedding_dot_v1_dot_face__embedding__pb2.ListModelsResponse.FromString,
+                _registered_method=True)
 
 
 class FaceEmbeddingServiceServicer(object):
@@ -82,6 +90,9 @@ class FaceEmbeddingServiceServicer(object):
     `face-embedding` and a reason that is the name of an `ErrorReason` without
     its prefix, for example `IMAGE_SIZE`. Where one field of the request is to
     blame, the metadata key `field` holds its path, for example `faces[3].raw`.
+
+    A gateway may offer the methods over HTTP as well, in JSON, at the paths that
+    stand with them.
     """
 
     def Embed(self, request, context):
@@ -130,6 +141,13 @@ class FaceEmbeddingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListModels(self, request, context):
+        """Lists the served models.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FaceEmbeddingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -158,6 +176,11 @@ def add_FaceEmbeddingServiceServicer_to_server(servicer, server):
                     request_deserializer=face__embedding_dot_v1_dot_face__embedding__pb2.GetModelInfoRequest.FromString,
                     response_serializer=face__embedding_dot_v1_dot_face__embedding__pb2.GetModelInfoResponse.SerializeToString,
             ),
+            'ListModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModels,
+                    request_deserializer=face__embedding_dot_v1_dot_face__embedding__pb2.ListModelsRequest.FromString,
+                    response_serializer=face__embedding_dot_v1_dot_face__embedding__pb2.ListModelsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'face_embedding.v1.FaceEmbeddingService', rpc_method_handlers)
@@ -177,6 +200,9 @@ class FaceEmbeddingService(object):
     `face-embedding` and a reason that is the name of an `ErrorReason` without
     its prefix, for example `IMAGE_SIZE`. Where one field of the request is to
     blame, the metadata key `field` holds its path, for example `faces[3].raw`.
+
+    A gateway may offer the methods over HTTP as well, in JSON, at the paths that
+    stand with them.
     """
 
     @staticmethod
@@ -304,6 +330,33 @@ class FaceEmbeddingService(object):
             '/face_embedding.v1.FaceEmbeddingService/GetModelInfo',
             face__embedding_dot_v1_dot_face__embedding__pb2.GetModelInfoRequest.SerializeToString,
             face__embedding_dot_v1_dot_face__embedding__pb2.GetModelInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/face_embedding.v1.FaceEmbeddingService/ListModels',
+            face__embedding_dot_v1_dot_face__embedding__pb2.ListModelsRequest.SerializeToString,
+            face__embedding_dot_v1_dot_face__embedding__pb2.ListModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

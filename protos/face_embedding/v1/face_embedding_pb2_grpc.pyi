@@ -37,6 +37,9 @@ class FaceEmbeddingServiceStub:
     `face-embedding` and a reason that is the name of an `ErrorReason` without
     its prefix, for example `IMAGE_SIZE`. Where one field of the request is to
     blame, the metadata key `field` holds its path, for example `faces[3].raw`.
+
+    A gateway may offer the methods over HTTP as well, in JSON, at the paths that
+    stand with them.
     """
 
     @_typing.overload
@@ -67,6 +70,8 @@ class FaceEmbeddingServiceStub:
     """Finds the faces of a photograph, without embedding them."""
     GetModelInfo: _grpc.UnaryUnaryMultiCallable[_face_embedding_pb2.GetModelInfoRequest, _face_embedding_pb2.GetModelInfoResponse]
     """Describes a served model, how it is run, and the limits of requests."""
+    ListModels: _grpc.UnaryUnaryMultiCallable[_face_embedding_pb2.ListModelsRequest, _face_embedding_pb2.ListModelsResponse]
+    """Lists the served models."""
 
 @_typing.type_check_only
 class FaceEmbeddingServiceAsyncStub(FaceEmbeddingServiceStub):
@@ -80,6 +85,9 @@ class FaceEmbeddingServiceAsyncStub(FaceEmbeddingServiceStub):
     `face-embedding` and a reason that is the name of an `ErrorReason` without
     its prefix, for example `IMAGE_SIZE`. Where one field of the request is to
     blame, the metadata key `field` holds its path, for example `faces[3].raw`.
+
+    A gateway may offer the methods over HTTP as well, in JSON, at the paths that
+    stand with them.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -107,6 +115,8 @@ class FaceEmbeddingServiceAsyncStub(FaceEmbeddingServiceStub):
     """Finds the faces of a photograph, without embedding them."""
     GetModelInfo: _aio.UnaryUnaryMultiCallable[_face_embedding_pb2.GetModelInfoRequest, _face_embedding_pb2.GetModelInfoResponse]  # type: ignore[assignment]
     """Describes a served model, how it is run, and the limits of requests."""
+    ListModels: _aio.UnaryUnaryMultiCallable[_face_embedding_pb2.ListModelsRequest, _face_embedding_pb2.ListModelsResponse]  # type: ignore[assignment]
+    """Lists the served models."""
 
 class FaceEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns images of faces into embeddings and compares them.
@@ -119,6 +129,9 @@ class FaceEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
     `face-embedding` and a reason that is the name of an `ErrorReason` without
     its prefix, for example `IMAGE_SIZE`. Where one field of the request is to
     blame, the metadata key `field` holds its path, for example `faces[3].raw`.
+
+    A gateway may offer the methods over HTTP as well, in JSON, at the paths that
+    stand with them.
     """
 
     @_abc_1.abstractmethod
@@ -174,5 +187,13 @@ class FaceEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_face_embedding_pb2.GetModelInfoResponse, _abc.Awaitable[_face_embedding_pb2.GetModelInfoResponse]]:
         """Describes a served model, how it is run, and the limits of requests."""
+
+    @_abc_1.abstractmethod
+    def ListModels(
+        self,
+        request: _face_embedding_pb2.ListModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_face_embedding_pb2.ListModelsResponse, _abc.Awaitable[_face_embedding_pb2.ListModelsResponse]]:
+        """Lists the served models."""
 
 def add_FaceEmbeddingServiceServicer_to_server(servicer: FaceEmbeddingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -155,7 +155,7 @@ def info(model: ModelInfo, settings: Settings, served: list[str]) -> pb.GetModel
         embedding_space=model.space.id,
         model_version=model.model_version,
         weights_sha256=model.weights_sha256,
-        weights_origin=f"WEIGHTS_ORIGIN_{model.origin.upper()}",
+        weights_origin=_origin(model),
         weights_note=model.weights_note,
         license_note=f"{terms.name}: {terms.terms}{stated}",
         limits=pb.Limits(
@@ -171,6 +171,23 @@ def info(model: ModelInfo, settings: Settings, served: list[str]) -> pb.GetModel
         served_models=served,
         precision_reason=model.precision_reason,
     )
+
+
+def summary(model: ModelInfo, default: str) -> pb.ModelSummary:
+    """Return what tells a model from others, with the name of the default one."""
+    return pb.ModelSummary(
+        name=model.name,
+        is_default=model.name == default,
+        model_version=model.model_version,
+        embedding_space=model.space.id,
+        embedding_size=model.space.size,
+        precision=model.engine.precision,
+        weights_origin=_origin(model),
+    )
+
+
+def _origin(model: ModelInfo) -> str:
+    return f"WEIGHTS_ORIGIN_{model.origin.upper()}"
 
 
 def _operating_points(calibration: Calibration | None) -> list[pb.OperatingPoint]:

@@ -165,6 +165,12 @@ class FaceEmbeddingService:
         model = self._registry.get(request.model)
         return convert.info(model.info, self._settings, self._registry.names())
 
+    def _list_models(self, _: pb.ListModelsRequest) -> pb.ListModelsResponse:
+        """List the served models."""
+        default = self._registry.get("").info.name
+        models = [self._registry.get(name).info for name in self._registry.names()]
+        return pb.ListModelsResponse(models=[convert.summary(each, default) for each in models])
+
     def _check_count(self, count: int) -> None:
         limit = self._settings.max_faces_per_request
         if count == 0:
@@ -189,6 +195,7 @@ METHODS: tuple[AnyMethod, ...] = (
         FaceEmbeddingService._get_model_info,
         methods.DESCRIBE,
     ),
+    Method("ListModels", pb.ListModelsRequest, FaceEmbeddingService._list_models, methods.DESCRIBE),
 )
 
 

@@ -118,6 +118,23 @@ def test_model_info(asked: str, answers: str, stub: pb_grpc.FaceEmbeddingService
     assert list(info.served_models) == [RESNET34, MOBILE]
 
 
+def test_list_models(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
+    """All that are served are listed as they are described, the default one first and marked."""
+    models = stub.ListModels(pb.ListModelsRequest(), timeout=TIMEOUT_S).models
+    assert [(each.name, each.is_default) for each in models] == [(RESNET34, True), (MOBILE, False)]
+    for each in models:
+        info = stub.GetModelInfo(pb.GetModelInfoRequest(model=each.name), timeout=TIMEOUT_S)
+        assert each == pb.ModelSummary(
+            name=info.name,
+            is_default=each.is_default,
+            model_version=info.model_version,
+            embedding_space=info.embedding_space,
+            embedding_size=info.embedding_size,
+            precision=info.precision,
+            weights_origin=info.weights_origin,
+        )
+
+
 @pytest.mark.parametrize("name", [MOBILE, RESNET34])
 def test_versions(
     name: str,

@@ -171,6 +171,7 @@ def test_reflection(channel: grpc.Channel) -> None:
         "Compare",
         "Detect",
         "GetModelInfo",
+        "ListModels",
     ]
 
 

@@ -36,7 +36,10 @@ METHODS = {
     "debug": ["grpc.channelz.v1.Channelz/GetServers"],
 }
 # Any of the permissions but the last is enough for these.
-DESCRIPTIONS = [f"{V1}/GetModelInfo", f"{V2}/ModelMetadata", f"{V2}/ServerMetadata"]
+DESCRIPTIONS = [
+    *(f"{V1}/{name}" for name in ("GetModelInfo", "ListModels")),
+    *(f"{V2}/{name}" for name in ("ModelMetadata", "ServerMetadata")),
+]
 ALL_METHODS = [*(method for methods in METHODS.values() for method in methods), *DESCRIPTIONS]
 ANY = [f"{V2}/{name}" for name in ("ServerLive", "ServerReady", "ModelReady")]
 TIMEOUT_S = 20
