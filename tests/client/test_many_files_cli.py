@@ -1,10 +1,8 @@
 """The command `face-embedding` with many files: how they are named, and that nothing is lost."""
 
-import contextlib
 import io
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -14,9 +12,12 @@ from typing import Any
 
 import mortal
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from full_disk import full_disk
 from supervised import Supervised
 
+from face_embedding_client.cli import stored
 from face_embedding_client.cli.usage import UsageError
 from face_embedding_client.cli.writing import replaced
 from face_embedding_server.faces.images import Image as Face
@@ -39,20 +40,6 @@ def folder(tmp_path: Path, faces: list[Face]) -> Path:
 def images(folder: Path) -> list[str]:
     """The images of that folder that are not hidden, by name."""
     return [str(folder / name) for name in ("a.png", "b/2.PNG", "b/c/1.jpeg")]
-
-
-@contextlib.contextmanager
-def full_disk() -> Iterator[None]:
-    """A disk on which no file finds room for more than 4,000 bytes.
-
-    Not for longer than what is tested takes: what the tests print may go to a file as well.
-    """
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
@@ -202,9 +189,10 @@ def result(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_resume(fragile: Supervised, few: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_resume(suffix: str, fragile: Supervised, few: list[Path], tmp_path: Path) -> None:
     """What was answered before the server went is kept, and not sent again with `--resume`."""
-    output = tmp_path / "x.npz"
+    output = tmp_path / f"x{suffix}"
     output.write_bytes(b"earlier")
     # The last one is taken when no more than three before it have no answer.
     for number in range(4, 12):
@@ -221,9 +209,13 @@ def test_resume(fragile: Supervised, few: list[Path], tmp_path: Path) -> None:
     again = result(embed(fragile, output, *few, last, "--resume"))
     assert (again.returncode, again.stderr) == (0, f"13 of 13 embeddings in {output}\n")
     assert [fragile.asked_for(f"face{number}".encode()) for number in range(8)] == [1] * 8
-    with np.load(output) as archive:
-        assert archive["norms"].tolist() == [5] * 10 + [6] * 2 + [4]
-    assert not output.with_name("x.npz.part").exists()
+    if suffix == ".npz":
+        with np.load(output) as archive:
+            norms = archive["norms"].tolist()
+    else:
+        norms = pq.read_table(output).column("norm").to_pylist()
+    assert norms == [5] * 10 + [6] * 2 + [4]
+    assert not output.with_name(f"{output.name}.part").exists()
 
 
 @pytest.mark.slow
@@ -249,6 +241,18 @@ def test_interrupted(fragile: Supervised, few: list[Path], tmp_path: Path) -> No
     assert "go on with them by --resume, or remove it" in refused.stderr
     assert result([*command, "--resume"]).returncode == 0
     assert [fragile.asked_for(f"face{number}".encode()) for number in range(4)] == [1] * 4
+
+
+@pytest.mark.slow
+def test_odd_names_in_columns(fragile: Supervised, few: list[Path], tmp_path: Path) -> None:
+    """In Parquet such a name is an escape, by which `compare` finds it, as by itself."""
+    odd = tmp_path / os.fsdecode(b"\xff.jpg")
+    few[0].rename(odd)
+    output = tmp_path / "x.parquet"
+    assert result(embed(fragile, output, odd)).returncode == 0
+    escaped = str(tmp_path / "\\udcff.jpg")
+    assert pq.read_table(output).column("file").to_pylist() == [escaped]
+    assert {stored.read(f"{output}#{name}").norm for name in (odd, escaped)} == {5}
 
 
 @pytest.mark.slow

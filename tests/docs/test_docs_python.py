@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from docs_pages import Block, blocks
 
+from face_embedding_client.cli.main import main
 from face_embedding_server.faces.images import Image as Face
 from support import RunningServer, encode, person
 
@@ -15,13 +16,17 @@ RUN = [block for block in blocks("python") if ADDRESS in block.text]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, faces: list[Face]) -> Path:
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, faces: list[Face], server: RunningServer
+) -> Path:
     """A folder with the files that the code reads."""
     folder = tmp_path_factory.mktemp("images")
     photograph = person()
     (folder / "photo-a.jpg").write_bytes(encode(photograph, ".jpg"))
     for name, face in zip(("face-a", "face-b"), faces, strict=False):
         (folder / f"{name}.png").write_bytes(encode(face))
+    output = ["--output", str(folder / "faces.parquet"), "--address", server.address]
+    assert main(["embed", str(folder / "face-b.png"), *output]) == 0
     return folder
 
 

@@ -20,35 +20,36 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from face_embedding_client._types import Embedding
+from face_embedding_client._types import Embedding, ModelInfo
 from face_embedding_client.cli import output
+from face_embedding_client.cli.kept import Answers
 from face_embedding_client.cli.output import Failure
-from face_embedding_client.cli.usage import UsageError
 from face_embedding_client.cli.writing import replaced
 
 Named: TypeAlias = tuple[str, Embedding | Failure]
 
-_SUFFIX = ".npz"
 _TEXTS = ("names", "model_versions", "precisions", "warnings", "detections")
 _FAILURES = ("error_names", "error_reasons", "error_messages")
 
 
-def write(path: Path, outcomes: Callable[[], Iterable[Named]], space: str, size: int) -> int:
-    """Write what became of files; return the number of embeddings.
+def write(path: Path, outcomes: Callable[[], Iterable[Named]], info: ModelInfo) -> None:
+    """Write what became of files.
 
     Args:
         path: the .npz file.
         outcomes: yields them in order; it is called twice, so that embeddings need not be kept.
-        space: the embedding space of all of them.
-        size: of an embedding.
+        info: the model that embedded all of them.
     """
     columns = _columns(outcomes())
-    count = len(columns["names"])
+    shape = (len(columns["names"]), info.embedding_size)
     with replaced(path) as file, zipfile.ZipFile(file, "w") as archive:
         arrays: dict[str, Any] = {
             name: np.array(columns[name], np.str_) for name in (*_TEXTS, *_FAILURES)
         }
-        arrays |= {"space": np.array(space), "norms": np.array(columns["norms"], np.float32)}
+        arrays |= {
+            "space": np.array(info.embedding_space),
+            "norms": np.array(columns["norms"], np.float32),
+        }
         for name, array in arrays.items():
             # NumPy gives each letter four bytes. Embeddings themselves cannot be made smaller.
             packed = zipfile.ZipInfo(f"{name}.npy")
@@ -56,12 +57,19 @@ def write(path: Path, outcomes: Callable[[], Iterable[Named]], space: str, size:
             with archive.open(packed, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
         with archive.open("embeddings.npy", "w", force_zip64=True) as member:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (count, size)}
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(member, header)
             for _, outcome in outcomes():
                 if isinstance(outcome, Embedding):
                     member.write(outcome.values.astype("<f4").tobytes())
-    return count
+
+
+def named(file: Path, answers: Answers, *, several: bool) -> list[Named]:
+    """Name what became of a file; if it may have several faces, those by their number."""
+    return [
+        (f"{file}#{number}" if several and isinstance(answer, Embedding) else str(file), answer)
+        for number, answer in enumerate(answers)
+    ]
 
 
 def _columns(outcomes: Iterable[Named]) -> dict[str, list[Any]]:
@@ -85,32 +93,21 @@ def _columns(outcomes: Iterable[Named]) -> dict[str, list[Any]]:
     return columns
 
 
-def names_embedding(text: str) -> bool:
-    """Return whether an argument names an embedding of such a file, `FILE.npz#NAME` or the file."""
-    return text.endswith(_SUFFIX) or f"{_SUFFIX}#" in text
-
-
-def read(text: str) -> Embedding:
-    """Return the embedding that `FILE.npz#NAME` names; of a file with one, `FILE.npz` does.
+def rows_of(path: Path, name: str) -> list[int]:
+    """Return the numbers of the embeddings of a name, or of all if it is empty.
 
     Raises:
-        OSError: if the file cannot be read.
-        UsageError: if it is no such file, or has no embedding of that name alone.
+        OSError: if it cannot be read.
+        ValueError, KeyError, EOFError, zipfile.BadZipFile: if it is no such file.
     """
-    file, _, name = text.partition(f"{_SUFFIX}#")
-    path = Path(f"{file.removesuffix(_SUFFIX)}{_SUFFIX}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = archive["names"].tolist()
-            found = [number for number, each in enumerate(names) if not name or each == name]
-            if len(found) != 1:
-                wanted = f"named '{name}'" if name else "in it: say which as FILE.npz#NAME"
-                raise UsageError(f"{path} has {len(found)} embeddings {wanted}")
-            (row,) = found
-            return Embedding(
-                archive["embeddings"][row], float(archive["norms"][row]), str(archive["space"])
-            )
-    except (KeyError, ValueError, IndexError, zipfile.BadZipFile, EOFError) as error:
-        raise UsageError(
-            f"{path} is no file of embeddings with their space, as 'embed --output' writes it"
-        ) from error
+    with np.load(path, allow_pickle=False) as archive:
+        names = archive["names"].tolist()
+    return [number for number, each in enumerate(names) if not name or each == name]
+
+
+def read(path: Path, row: int) -> Embedding:
+    """Return the embedding of a number."""
+    with np.load(path, allow_pickle=False) as archive:
+        return Embedding(
+            archive["embeddings"][row], float(archive["norms"][row]), str(archive["space"])
+        )

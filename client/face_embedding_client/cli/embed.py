@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from face_embedding_client._errors import FaceEmbeddingError
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import AlignedFace, Embedding, Face, Photograph
-from face_embedding_client.cli import archive, inputs, kept, output
-from face_embedding_client.cli.archive import Named
+from face_embedding_client.cli import inputs, kept, output, stored
+from face_embedding_client.cli.archive import Named, named
 from face_embedding_client.cli.kept import Answers, Identity, Kept
 from face_embedding_client.cli.output import Failure
 from face_embedding_client.cli.reporting import Report
@@ -39,18 +39,17 @@ def embed(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
 def _embed_to_file(
     client: FaceEmbeddingClient, files: Sequence[Path], options: argparse.Namespace
 ) -> int:
-    output.check_output(options.output, ".npz")
+    stored.check_output(options.output)
     info = client.model_info()
     flags = ("detect", "select", "upright", "check_alignment")
     terms = {"space": info.embedding_space, **{flag: getattr(options, flag) for flag in flags}}
     with Kept(options.output, terms, resume=options.resume) as results:
         counts = _embed(client, files, options, results)
 
-        def outcomes() -> Iterator[Named]:
-            for number, file in enumerate(files):
-                yield from _named(file, results.answers(number), options)
+        def outcomes() -> Iterator[tuple[Path, Answers]]:
+            return ((file, results.answers(number)) for number, file in enumerate(files))
 
-        archive.write(options.output, outcomes, info.embedding_space, info.embedding_size)
+        stored.write(options.output, outcomes, info, several=options.select == "all")
         results.remove()
     done, failed = counts[True], counts[False]
     print(f"{done} of {done + failed} embeddings in {options.output}", file=sys.stderr)
@@ -69,7 +68,7 @@ def _embed(
     where = f"{results.path}: go on with --resume" if results else ""
     with Report(files, row, show, as_json=options.json, kept=where) as report:
         for number, answers in _answered(client, files, options, results):
-            report.add(number, _named(files[number], answers, options))
+            report.add(number, named(files[number], answers, several=options.select == "all"))
             counts.update(isinstance(answer, Embedding) for answer in answers)
     return counts
 
@@ -165,8 +164,8 @@ def side_of(file: Path, options: argparse.Namespace) -> Face | Embedding:
         OSError: if it cannot be read.
         UsageError: if it has no such embedding.
     """
-    if archive.names_embedding(str(file)):
-        return archive.read(str(file))
+    if stored.names_embedding(str(file)):
+        return stored.read(str(file))
     return _face(file.read_bytes(), options)
 
 
@@ -174,15 +173,6 @@ def _face(data: bytes, options: argparse.Namespace) -> Face:
     if not options.detect:
         return AlignedFace(data, check_alignment=options.check_alignment)
     return Photograph(data, select=options.select or "only", upright=options.upright or "auto")
-
-
-def _named(file: Path, answers: Answers, options: argparse.Namespace) -> list[Named]:
-    """Name what became of a file; all its faces by their number."""
-    several = options.select == "all"
-    return [
-        (f"{file}#{number}" if several and isinstance(answer, Embedding) else str(file), answer)
-        for number, answer in enumerate(answers)
-    ]
 
 
 def _row(options: argparse.Namespace, name: str, outcome: Embedding | Failure) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--output",
         type=Path,
-        help="write the embeddings, and all that is said of them, to this .npz",
+        help="write the embeddings, and all that is said of them, to this .npz or .parquet",
     )
     command.add_argument(
         "--resume",
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         help="go on with what a run that did not end left beside --output, as a .part file",
     )
     command = add("compare", _compare, "compare two faces (exit status 1: no match, or undecided)")
-    stored = "a file, or an embedding that 'embed --output' stored: FILE.npz#NAME"
+    stored = "a file, or an embedding that 'embed --output' stored: FILE.npz#NAME or .parquet#NAME"
     command.add_argument("first", type=Path, metavar="A", help=stored)
     command.add_argument("second", type=Path, metavar="B", help=stored)
     _add_detection(command, "only", "central", "largest")

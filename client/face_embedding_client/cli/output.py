@@ -56,10 +56,10 @@ _MEASURES = {
 }
 
 
-def check_output(output: Path, suffix: str) -> None:
+def check_output(output: Path, *suffixes: str) -> None:
     """Refuse, before any work, a file that could not be written after it."""
-    if output.suffix != suffix:
-        raise UsageError(f"the output {output} has to end with {suffix}")
+    if output.suffix not in suffixes:
+        raise UsageError(f"the output {output} has to end with {' or '.join(suffixes)}")
     if not os.access(output.parent, os.W_OK):
         raise UsageError(f"the folder of {output} does not exist or cannot be written")
     if output.exists() and not (output.is_file() and os.access(output, os.W_OK)):
