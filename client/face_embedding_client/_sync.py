@@ -99,7 +99,7 @@ class FaceEmbeddingClient:
         """Embed one face.
 
         Args:
-            face: an aligned face, which is the bytes of a JPEG, PNG or WebP file or pixels; or a
+            face: an aligned face, which is the bytes of an image file or pixels; or a
                 `Photograph`, which the server aligns.
             raw: keep the values as the network gave them instead of dividing by their norm.
         """
@@ -196,7 +196,7 @@ class FaceEmbeddingClient:
         is returned says how many. An image without any is refused.
 
         Args:
-            image: the bytes of a JPEG, PNG or WebP file, or pixels.
+            image: the bytes of an image file, or pixels.
             raw: keep the values as the network gave them instead of dividing by their norm.
             upright: what to do about an image that is sideways; see `Photograph`.
             outlast: wait for a server that is away, up to `outage_s`.
@@ -209,7 +209,7 @@ class FaceEmbeddingClient:
         """Find the faces of one image, without embedding them. None is no error.
 
         Args:
-            image: the bytes of a JPEG, PNG or WebP file, or pixels.
+            image: the bytes of an image file, or pixels.
             upright: what to do about an image that is sideways; see `Photograph`.
             outlast: wait for a server that is away, up to `outage_s`.
         """

@@ -82,7 +82,7 @@ class Photograph:
     """An image with a face in it that the server has to align.
 
     Args:
-        image: the bytes of a JPEG, PNG or WebP file, or pixels.
+        image: the bytes of an image file, or pixels.
         landmarks: where the face is; without them the server finds it.
         select: what to do with several faces: refuse the image (`only`), or take the one that is
             large and in the middle (`central`) or the one with the largest box (`largest`). It has
@@ -104,7 +104,7 @@ class AlignedFace:
     """An aligned face of which there is more to say than its image.
 
     Args:
-        image: the bytes of a JPEG, PNG or WebP file, or pixels.
+        image: the bytes of an image file, or pixels.
         check_alignment: whether the server, which needs a detector for it, looks if the face is
             where an aligned one has it, and warns with `MISALIGNED` if not.
     """
@@ -113,7 +113,8 @@ class AlignedFace:
     check_alignment: bool = False
 
 
-# An aligned face, which is the bytes of a JPEG, PNG or WebP file or pixels; or a photograph.
+# An aligned face, which is the bytes of an image file or pixels; or a photograph. Files are JPEG,
+# PNG, WebP, AVIF or, where the server can read it, HEIC.
 Face = bytes | RawFace | AlignedFace | Photograph
 
 

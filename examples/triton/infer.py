@@ -19,7 +19,7 @@ def main() -> None:
     """Run the example."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="the model's name")
-    parser.add_argument("file", type=Path, help="an aligned face, JPEG, PNG or WebP")
+    parser.add_argument("file", type=Path, help="an aligned face, an image file")
     parser.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT")
     parser.add_argument("--ca", help="PEM file of who signed the server's certificate")
     parser.add_argument("--certificate", help="PEM file of this client's certificate")

@@ -213,7 +213,9 @@ def test_health(any_client: Client) -> None:
 
 def test_refused_face(any_client: Client) -> None:
     """A refused face raises with reason, field, code and message."""
-    with pytest.raises(InvalidRequestError, match="is not a JPEG, PNG or WebP file") as caught:
+    with pytest.raises(
+        InvalidRequestError, match="is not a JPEG, PNG, WebP, AVIF or HEIC file"
+    ) as caught:
         any_client.embed(b"junk")
     error = caught.value
     assert (error.reason, error.field) == ("IMAGE_UNREADABLE", "faces[0].encoded")

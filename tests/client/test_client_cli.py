@@ -57,7 +57,7 @@ def test_embed_refused(run: Any, files: list[str], tmp_path: Path) -> None:
     status, out, err = run("embed", files[0], str(junk))
     assert status == 1
     assert out.startswith(f"{files[0]}: norm ")
-    assert f"{junk}: encoded: the image is not a JPEG, PNG or WebP file" in err
+    assert f"{junk}: encoded: the image is not a JPEG, PNG, WebP, AVIF or HEIC file" in err
     assert (
         json.loads(run("embed", str(junk), "--json")[1])[0]["error"]["reason"] == "IMAGE_UNREADABLE"
     )

@@ -125,7 +125,7 @@ def test_model_ready(answers: dict[str, Any]) -> None:
         ("not finite", "INVALID_ARGUMENT", "from 0 to 255"),
         ("too many", "INVALID_ARGUMENT", "at most 4"),
         ("none", "INVALID_ARGUMENT", "no face"),
-        ("unreadable", "INVALID_ARGUMENT", "JPEG, PNG or WebP"),
+        ("unreadable", "INVALID_ARGUMENT", "JPEG, PNG, WebP, AVIF or HEIC"),
         ("no face", "INVALID_ARGUMENT", "no face was found"),
         ("channel order", "INVALID_ARGUMENT", "BGR, RGB"),
         ("preparation", "INVALID_ARGUMENT", "aligned, detect, central, largest"),

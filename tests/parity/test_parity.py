@@ -169,7 +169,7 @@ def test_command_on_own_images(
     ("content", "message"),
     [
         (None, "cannot be read"),
-        ({}, "holds no JPEG, PNG or WebP"),
+        ({}, "holds no JPEG, PNG, WebP, AVIF or HEIC"),
         ({"a.png": b"x"}, "a.png: .* not a JPEG"),
     ],
     ids=["no folder", "empty", "junk"],

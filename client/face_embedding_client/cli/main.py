@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    command = add("embed", embed, "embed faces in JPEG, PNG or WebP files")
+    command = add("embed", embed, "embed faces in JPEG, PNG, WebP, AVIF or HEIC files")
     inputs.add_options(command, "FILE")
     _add_detection(command, "only", "central", "largest", "all")
     command.add_argument(

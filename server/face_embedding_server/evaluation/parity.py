@@ -15,6 +15,7 @@ from face_embedding_models import regular_files
 from face_embedding_models.manifest import Parity
 from face_embedding_models.sample_faces import NamedFace
 from face_embedding_server.errors import OperatorError, Refusal
+from face_embedding_server.faces import headers
 from face_embedding_server.faces.images import image_files, swap_red_and_blue
 from face_embedding_server.faces.reader import FaceReader
 from face_embedding_server.inference.agreement import Comparison, Embeddings, compare
@@ -71,7 +72,7 @@ def run(
 
 
 def read_faces(folder: Path, reader: FaceReader) -> list[NamedFace]:
-    """Read the aligned faces, JPEG, PNG or WebP, of a folder.
+    """Read the aligned faces of a folder, which are image files by their suffixes.
 
     Raises:
         ParityInputError: if there is none, or one is not an aligned face.
@@ -81,7 +82,7 @@ def read_faces(folder: Path, reader: FaceReader) -> list[NamedFace]:
     except OSError as error:
         raise ParityInputError(f"the folder {folder} cannot be read: {error}") from error
     if not files:
-        raise ParityInputError(f"the folder {folder} holds no JPEG, PNG or WebP file")
+        raise ParityInputError(f"the folder {folder} holds no {headers.NAMES} file")
     faces = []
     for file in files:
         try:

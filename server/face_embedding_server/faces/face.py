@@ -16,7 +16,7 @@ LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """The bytes of a JPEG, PNG or WebP file."""
+    """The bytes of an image file, of a format that `headers` knows."""
 
     data: bytes
 

@@ -16,7 +16,10 @@ from face_embedding_server.faces.formats.file import (
     damaged,
 )
 
-__all__ = ["ImageFile", "ImageSize", "UnreadableImageError", "inspect", "read_size"]
+__all__ = ["NAMES", "ImageFile", "ImageSize", "UnreadableImageError", "inspect", "read_size"]
+
+# In words, for messages.
+NAMES = "JPEG, PNG, WebP, AVIF or HEIC"
 
 _FORMATS: dict[re.Pattern[bytes], Callable[[bytes], ImageFile]] = {
     jpeg.START: jpeg.inspect,
@@ -36,7 +39,7 @@ _OTHERS: dict[str, re.Pattern[bytes]] = {
 
 
 def inspect(data: bytes) -> ImageFile:
-    """Return what a JPEG, PNG, WebP, HEIC or AVIF file says of itself.
+    """Return what a JPEG, PNG, WebP, AVIF or HEIC file says of itself.
 
     Raises:
         UnreadableImageError: if it is none, is damaged, or has far more parts than an image has.
@@ -49,8 +52,8 @@ def inspect(data: bytes) -> ImageFile:
                 raise damaged(f"it ends amid a header, after {len(data)} bytes") from error
     for name, start in _OTHERS.items():
         if start.match(data):
-            raise UnreadableImageError(f"is {name} file, which is not a JPEG, PNG or WebP file")
-    raise UnreadableImageError("is not a JPEG, PNG or WebP file")
+            raise UnreadableImageError(f"is {name} file, which is not a {NAMES} file")
+    raise UnreadableImageError(f"is not a {NAMES} file")
 
 
 def read_size(data: bytes) -> ImageSize:

@@ -146,7 +146,7 @@ def swap_red_and_blue(pixels: NDArray[Number]) -> NDArray[Number]:
 def _unreadable(what: str) -> Refusal:
     return Refusal(
         Reason.IMAGE_UNREADABLE,
-        f"the image {what}; send the bytes of a whole JPEG, PNG or WebP file",
+        f"the image {what}; send the bytes of a whole {headers.NAMES} file",
         "encoded",
     )
 

@@ -44,7 +44,7 @@ def test_large_photograph() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is not a JPEG, PNG or WebP"),
+        (b"", "is not a JPEG, PNG, WebP, AVIF or HEIC"),
         (b"\xff\xd8", "is damaged or cut short"),
         (b"\xff\xd8junk", "is damaged or cut short"),
         (b"\xff\xd8\xff\xd9", "is damaged or cut short"),
