@@ -36,13 +36,17 @@ class GRPCInferenceServiceStub:
     * `data` FP32 [n, 3, height, width]: aligned faces as the published IR takes
       them, values from 0 to 255. The network normalizes them itself.
     * `face` UINT8 [n, height, width, 3]: aligned faces.
-    * `image` BYTES [n]: JPEG, PNG or WebP files. The request's parameter
-      `preparation` says what they show: `aligned` (the default), an aligned face
-      of exactly the model's size; `detect`, a photograph of one face, which the
-      server finds and aligns; `largest`, a photograph of which the largest face
-      is meant.
+    * `image` BYTES [n]: JPEG, PNG, WebP, AVIF or, where the server can read it,
+      HEIC files. The request's parameter `preparation` says what they show:
+      `aligned` (the default), an aligned face of exactly the model's size;
+      `detect`, a photograph of one face, which the server finds and aligns;
+      `central` and `largest`, a photograph of which the most central or the
+      largest face is meant. With the parameter `upright` `auto` photographs that
+      are sideways are turned.
     The channels of `data` and `face` are BGR, or RGB if the request's parameter
-    `channel_order` says so.
+    `channel_order` says so. With the parameter `check_alignment` `true` the
+    server looks whether faces that are sent as aligned, as `face` or `image`,
+    are, and warns of those that are not.
 
     It gives these outputs, all of them unless the request names some:
     * `pre_fc1` FP32 [n, size]: the raw embeddings.
@@ -82,13 +86,17 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     * `data` FP32 [n, 3, height, width]: aligned faces as the published IR takes
       them, values from 0 to 255. The network normalizes them itself.
     * `face` UINT8 [n, height, width, 3]: aligned faces.
-    * `image` BYTES [n]: JPEG, PNG or WebP files. The request's parameter
-      `preparation` says what they show: `aligned` (the default), an aligned face
-      of exactly the model's size; `detect`, a photograph of one face, which the
-      server finds and aligns; `largest`, a photograph of which the largest face
-      is meant.
+    * `image` BYTES [n]: JPEG, PNG, WebP, AVIF or, where the server can read it,
+      HEIC files. The request's parameter `preparation` says what they show:
+      `aligned` (the default), an aligned face of exactly the model's size;
+      `detect`, a photograph of one face, which the server finds and aligns;
+      `central` and `largest`, a photograph of which the most central or the
+      largest face is meant. With the parameter `upright` `auto` photographs that
+      are sideways are turned.
     The channels of `data` and `face` are BGR, or RGB if the request's parameter
-    `channel_order` says so.
+    `channel_order` says so. With the parameter `check_alignment` `true` the
+    server looks whether faces that are sent as aligned, as `face` or `image`,
+    are, and warns of those that are not.
 
     It gives these outputs, all of them unless the request names some:
     * `pre_fc1` FP32 [n, size]: the raw embeddings.
@@ -124,13 +132,17 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     * `data` FP32 [n, 3, height, width]: aligned faces as the published IR takes
       them, values from 0 to 255. The network normalizes them itself.
     * `face` UINT8 [n, height, width, 3]: aligned faces.
-    * `image` BYTES [n]: JPEG, PNG or WebP files. The request's parameter
-      `preparation` says what they show: `aligned` (the default), an aligned face
-      of exactly the model's size; `detect`, a photograph of one face, which the
-      server finds and aligns; `largest`, a photograph of which the largest face
-      is meant.
+    * `image` BYTES [n]: JPEG, PNG, WebP, AVIF or, where the server can read it,
+      HEIC files. The request's parameter `preparation` says what they show:
+      `aligned` (the default), an aligned face of exactly the model's size;
+      `detect`, a photograph of one face, which the server finds and aligns;
+      `central` and `largest`, a photograph of which the most central or the
+      largest face is meant. With the parameter `upright` `auto` photographs that
+      are sideways are turned.
     The channels of `data` and `face` are BGR, or RGB if the request's parameter
-    `channel_order` says so.
+    `channel_order` says so. With the parameter `check_alignment` `true` the
+    server looks whether faces that are sent as aligned, as `face` or `image`,
+    are, and warns of those that are not.
 
     It gives these outputs, all of them unless the request names some:
     * `pre_fc1` FP32 [n, size]: the raw embeddings.

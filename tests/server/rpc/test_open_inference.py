@@ -138,7 +138,7 @@ REFUSED = {
     ),
     "empty image": (
         request_of("image", "BYTES", [1], element(b"")),
-        "JPEG, PNG or WebP",
+        "JPEG, PNG, WebP, AVIF or HEIC",
         "inputs[0][0]",
     ),
     "parameter of another type": (
@@ -227,6 +227,57 @@ def test_not_upright(
     parameters: dict[str, str], message: str, stub: oip_grpc.GRPCInferenceServiceStub
 ) -> None:
     """What cannot be turned, and what is not known, is refused."""
+    request = request_of("image", "BYTES", [1], element(b"abc"))
+    for name, value in parameters.items():
+        request.parameters[name].string_param = value
+    with pytest.raises(grpc.RpcError, match=message):
+        stub.ModelInfer(request, timeout=TIMEOUT_S)
+
+
+@pytest.mark.parametrize("name", ["face", "image"])
+@pytest.mark.parametrize(
+    ("parameter", "warned"),
+    [
+        ({}, False),
+        ({"string_param": "false"}, False),
+        ({"string_param": "true"}, True),
+        ({"bool_param": True}, True),
+    ],
+    ids=["by default", "false", "true", "truth value"],
+)
+def test_check_alignment(
+    name: str,
+    parameter: dict[str, Any],
+    warned: bool,
+    stub: oip_grpc.GRPCInferenceServiceStub,
+    faces: list[Face],
+) -> None:
+    """An aligned face that is on its side is warned of where it is looked at, and that is asked."""
+    sideways = np.ascontiguousarray(np.rot90(faces[0]))
+    request = (
+        request_of("face", "UINT8", FACE, sideways.tobytes())
+        if name == "face"
+        else request_of("image", "BYTES", [1], element(encode(sideways)))
+    )
+    if parameter:
+        request.parameters["check_alignment"].MergeFrom(oip.InferParameter(**parameter))
+    answer = stub.ModelInfer(request, timeout=TIMEOUT_S)
+    found = json.loads(answer.parameters["warnings"].string_param or "[[]]")
+    assert ("MISALIGNED" in found[0]) == warned
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"check_alignment": "true", "preparation": "detect"}, "is for aligned faces"),
+        ({"check_alignment": "yes"}, "one of the strings false, true"),
+    ],
+    ids=["photograph", "unknown"],
+)
+def test_not_checked(
+    parameters: dict[str, str], message: str, stub: oip_grpc.GRPCInferenceServiceStub
+) -> None:
+    """Of what is aligned by the server, and of what is not known, that is refused."""
     request = request_of("image", "BYTES", [1], element(b"abc"))
     for name, value in parameters.items():
         request.parameters[name].string_param = value

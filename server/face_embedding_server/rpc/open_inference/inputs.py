@@ -41,6 +41,7 @@ _PREPARATIONS: dict[str, Preparation] = {
     "largest": Detect(Selection.LARGEST),
 }
 _UPRIGHT = {"as_is": False, "auto": True}
+_CHECK_ALIGNMENT = {"false": False, "true": True}
 # What clients of other servers send along, and what means nothing here.
 _IGNORED_PARAMETERS = frozenset(
     {"priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
@@ -82,12 +83,13 @@ class Input:
 def inputs_of(size: ImageSize) -> tuple[Input, ...]:
     """Return the inputs of a model by the size of an aligned face."""
     height, width = size.height, size.width
-    order = {"channel_order": _CHANNEL_ORDERS}
+    order: dict[str, Sequence[str]] = {"channel_order": _CHANNEL_ORDERS}
+    check: dict[str, Sequence[str]] = {"check_alignment": tuple(_CHECK_ALIGNMENT)}
     preparation = {"preparation": tuple(_PREPARATIONS), "upright": tuple(_UPRIGHT)}
     return (
         Input("data", "FP32", (_CHANNELS, height, width), order),
-        Input("face", "UINT8", (height, width, _CHANNELS), order),
-        Input("image", "BYTES", (), preparation),
+        Input("face", "UINT8", (height, width, _CHANNELS), order | check),
+        Input("image", "BYTES", (), preparation | check),
     )
 
 
@@ -108,7 +110,8 @@ def jobs(request: oip.ModelInferRequest, model: ServedModel, max_faces: int) -> 
     shape = (count, *wanted.face_shape)
     if wanted.datatype == "UINT8":
         faces = tensors.numbers(request, np.uint8, shape)
-        return [_of_face(Face(RawImage(face, _order(order)), Aligned()), model) for face in faces]
+        aligned = Aligned(_CHECK_ALIGNMENT[choices["check_alignment"]])
+        return [_of_face(Face(RawImage(face, _order(order)), aligned), model) for face in faces]
     planes = tensors.numbers(request, np.float32, shape)
     return [_of_pixels(face, model) for face in _pixels(planes, order)]
 
@@ -216,14 +219,14 @@ def _choices(request: oip.ModelInferRequest, wanted: Input) -> dict[str, str]:
     """Return what the request says of the values of its input, by parameter."""
     for name in request.parameters:
         if name not in wanted.parameters and name not in _IGNORED_PARAMETERS:
-            known = " and ".join(f"'{each}'" for each in wanted.parameters)
+            known = ", ".join(f"'{each}'" for each in wanted.parameters)
             raise refusal(
                 f"'{wanted.name}' has no parameter '{clipped(name)}'; it has {known}", "parameters"
             )
     choices = {name: values[0] for name, values in wanted.parameters.items()}
     for name, values in wanted.parameters.items():
         if name in request.parameters:
-            choices[name] = request.parameters[name].string_param
+            choices[name] = _text(request.parameters[name])
             if choices[name] not in values:
                 raise refusal(
                     f"'{name}' is one of the strings {', '.join(values)}, not "
@@ -233,17 +236,29 @@ def _choices(request: oip.ModelInferRequest, wanted: Input) -> dict[str, str]:
     return choices
 
 
+def _text(parameter: oip.InferParameter) -> str:
+    """Return a parameter as a string; whoever can sends `true` as a truth value."""
+    is_bool = parameter.WhichOneof("parameter_choice") == "bool_param"
+    return str(parameter.bool_param).lower() if is_bool else parameter.string_param
+
+
 def _preparation(choices: Mapping[str, str]) -> Preparation:
     """Return how the faces of files are prepared, by what the request says."""
     preparation = _PREPARATIONS[choices["preparation"]]
-    if not _UPRIGHT[choices["upright"]]:
-        return preparation
-    if not isinstance(preparation, Detect):
+    upright = _UPRIGHT[choices["upright"]]
+    check = _CHECK_ALIGNMENT[choices["check_alignment"]]
+    if isinstance(preparation, Detect):
+        if check:
+            raise refusal(
+                "'check_alignment' is for aligned faces: set 'preparation' to aligned", "parameters"
+            )
+        return replace(preparation, upright=upright)
+    if upright:
         raise refusal(
             "'upright' is for photographs: set 'preparation' to detect, central or largest",
             "parameters",
         )
-    return replace(preparation, upright=True)
+    return Aligned(check)
 
 
 def _order(choice: str) -> ChannelOrder:
