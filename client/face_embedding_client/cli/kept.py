@@ -61,6 +61,7 @@ class Kept:
         self.path = target.with_name(f"{target.name}.part")
         self._terms = {"format": _FORMAT, **terms}
         self._file: IO[bytes] | None = None
+        self._end = 0
         # Where the lines are, as the first byte and the length.
         self._known: dict[Identity, tuple[int, int]] = {}
         self._places: dict[int, tuple[int, int]] = {}
@@ -110,12 +111,10 @@ class Kept:
         try:
             if self._file is None:
                 self._file = self._opened("x+b")
-            if self._file.seek(0, os.SEEK_END) == 0:
+            if self._end == 0:
                 self._write(self._file, self._terms)
-            place = self._file.tell()
             rows = [_row(answer) for answer in answers]
-            self._write(self._file, {**dataclasses.asdict(file), "answers": rows})
-            self._places[number] = (place, self._file.tell() - place)
+            self._places[number] = self._write(self._file, {**vars(file), "answers": rows})
         except OSError as error:
             raise UsageError(f"{self.path} cannot be written: {error.strerror}") from error
 
@@ -139,11 +138,15 @@ class Kept:
             raise UsageError(f"{self.path} cannot be used: {error.strerror}") from error
         return file
 
-    @staticmethod
-    def _write(file: IO[bytes], line: dict[str, Any]) -> None:
+    def _write(self, file: IO[bytes], line: dict[str, Any]) -> tuple[int, int]:
+        """Write a line behind the last one, and return where it is."""
         data = memoryview(json.dumps(line).encode() + b"\n")
+        place, length = self._end, len(data)
         while data:
-            data = data[file.write(data) :]
+            written = os.pwrite(file.fileno(), data, self._end)
+            self._end += written
+            data = data[written:]
+        return place, length
 
     def _load(self, file: IO[bytes]) -> None:
         whole = 0
@@ -156,6 +159,7 @@ class Kept:
             except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(f"{self.path} is damaged at byte {place}: remove it") from error
         file.truncate(whole)
+        self._end = whole
 
     def _note(self, place: int, length: int, line: dict[str, Any]) -> None:
         if place == 0:

@@ -167,7 +167,7 @@ def preparation_row(prepared: Embedding | PreparedFace) -> dict[str, Any]:
     detection = prepared.detection
     return {
         "detection": None if detection is None else detection_row(detection),
-        "warnings": [dataclasses.asdict(warning) for warning in prepared.warnings],
+        "warnings": [dict(vars(warning)) for warning in prepared.warnings],
     }
 
 
