@@ -12,17 +12,19 @@ from face_embedding_server.cli.evaluation import (
     UsageError,
     add_common_options,
     common_flags,
-    name_of,
-    selection_of,
+    found_by,
+    preparation_of,
 )
 from face_embedding_server.evaluation import change, embedding, left_out
 from face_embedding_server.evaluation.change import Change
 from face_embedding_server.evaluation.left_out import LeftOut
+from face_embedding_server.faces import headers
 from face_embedding_server.faces.images import image_files
 from face_embedding_server.inference import operating_points
+from face_embedding_server.inference.operating_points import Calibration
 
 EXIT_NO = 1
-_NO_IMAGE = LeftOut("NO_IMAGE", "no file with the suffix of a JPEG, PNG or WebP file")
+_NO_IMAGE = LeftOut("NO_IMAGE", f"no file with the suffix of a {headers.NAMES} file")
 
 
 def add_drift_options(command: argparse.ArgumentParser) -> None:
@@ -41,20 +43,21 @@ def add_drift_options(command: argparse.ArgumentParser) -> None:
 
 
 def _drift(options: argparse.Namespace) -> int:
-    select = selection_of(options)
+    preparation = preparation_of(options)
+    calibrated = operating_points.read(options.calibration) if options.calibration else None
+    criteria = _criteria(options, calibrated)
     images, unused = _read_images(options.images)
     embedded, infos = [], []
     for side in (options.before, options.after):
         with embedding.in_process(_settings_of(side, options)) as embedder:
-            embedded.append(embedding.embed_images(embedder, list(images.values()), select=select))
+            files = list(images.values())
+            embedded.append(embedding.embed_images(embedder, files, preparation=preparation))
             infos.append(embedder.info)
     spaces = [info.embedding_space for info in infos]
-    criteria = {"threshold": (options.threshold, options.threshold)}
-    if options.calibration:
-        calibrated = operating_points.read(options.calibration)
+    where = found_by(infos[0].detector, preparation)
+    if calibrated:
         calibrated.check(spaces[0])
-        points = calibrated.operating_points
-        criteria = {point.name: (point.threshold_low, point.threshold_high) for point in points}
+    doubts = list(calibrated.doubts_of(where)) if calibrated else []
     before, after = embedded
     names = list(images)
     found = change.measure(before, after, criteria, same_space=spaces[0] == spaces[1], names=names)
@@ -62,16 +65,33 @@ def _drift(options: argparse.Namespace) -> int:
     if options.json:
         document = found.as_json() | {
             "detector": infos[0].detector,
-            "selection": name_of(select),
+            "selection": where.selection,
+            "upright": where.upright,
+            "doubts": doubts,
             "images": len(images.keys() | unused),
             "left_out": {name: asdict(each) for name, each in unused.items()},
         }
         print(json.dumps(document, indent=2))
     else:
-        said = left_out.selection_lines(infos[0].detector, name_of(select))
+        said = left_out.found_lines(where)
         said += left_out.lines(unused, len(images.keys() | unused))
+        said += [f"warning: {doubt}" for doubt in doubts]
         print("\n".join([*_drift_lines(options, found), *said, found.verdict]))
     return 0 if found.keeps_stored_embeddings else EXIT_NO
+
+
+def _criteria(
+    options: argparse.Namespace, calibrated: Calibration | None
+) -> dict[str, tuple[float, float]]:
+    """Return by name the similarities below which faces do not match, and from which on they do."""
+    if not calibrated:
+        if not -1 <= options.threshold <= 1:
+            raise UsageError(f"--threshold {options.threshold} is no cosine similarity, -1 to 1")
+        return {"threshold": (options.threshold, options.threshold)}
+    points = calibrated.operating_points
+    if not points:
+        raise UsageError(f"{options.calibration} has no operating point to decide at")
+    return {point.name: (point.threshold_low, point.threshold_high) for point in points}
 
 
 def _drift_lines(options: argparse.Namespace, found: Change) -> list[str]:

@@ -25,12 +25,14 @@ from face_embedding_server.evaluation.embedding import Embedder
 from face_embedding_server.evaluation.pairs import Pairs
 from face_embedding_server.evaluation.remote import Remote
 from face_embedding_server.evaluation.report import Scored
-from face_embedding_server.faces.face import Selection
+from face_embedding_server.faces.face import Aligned, Detect, Preparation, Selection
 from face_embedding_server.inference import operating_points
 from face_embedding_server.inference.operating_points import (
     Calibration,
+    Found,
     OperatingPoint,
     SelectionName,
+    UprightName,
 )
 
 # What each source of pairs needs beside it.
@@ -50,8 +52,7 @@ _OF_A_SERVER = {each.name for each in fields(Remote)} - {"address", "model"}
 
 
 # Not all faces of a photograph, of which none would be the one that a pair means.
-_SELECTIONS: dict[Selection | None, SelectionName] = {
-    None: "",
+_SELECTIONS: dict[Selection, SelectionName] = {
     Selection.ONLY: "only",
     Selection.CENTRAL: "central",
     Selection.LARGEST: "largest",
@@ -90,10 +91,16 @@ def add_common_options(command: argparse.ArgumentParser, run: Any) -> None:
     )
     command.add_argument(
         "--select",
-        choices=[name for name in _SELECTIONS.values() if name],
+        choices=_SELECTIONS.values(),
         help="of several faces in a photograph: 'only' leaves the photograph out and names it, "
         "'central' takes a large one in the middle, 'largest' the one with the largest box "
         "(default with --detect: only)",
+    )
+    command.add_argument(
+        "--upright",
+        choices=("as_is", "auto"),
+        help="what to do about photographs that are sideways: nothing, or turn by quarters those "
+        "in which no face is found for sure (default with --detect: as_is)",
     )
     command.add_argument("--detector", help="what finds the faces")
     command.add_argument("--detector-precision", help="the precision of the detector's networks")
@@ -123,30 +130,41 @@ def _rates(text: str) -> list[float]:
     return [float(rate) for rate in text.split(",")]
 
 
-def selection_of(options: argparse.Namespace) -> Selection | None:
-    """Return which face of a photograph is taken; None if the faces come aligned.
+def preparation_of(options: argparse.Namespace) -> Preparation:
+    """Return what the images show, and which face of a photograph is taken.
 
     Raises:
-        UsageError: if one is to be selected of aligned faces.
+        UsageError: if aligned faces are to be treated as photographs.
     """
+    for name in ("select", "upright"):
+        if getattr(options, name) and not options.detect:
+            raise UsageError(f"--{name} needs --detect")
     if not options.detect:
-        if options.select:
-            raise UsageError("--select needs --detect")
-        return None
-    return Selection[options.select.upper()] if options.select else Selection.ONLY
+        return Aligned()
+    selection = Selection[options.select.upper()] if options.select else Selection.ONLY
+    return Detect(selection, upright=options.upright == "auto")
+
+
+def found_by(detector: str, preparation: Preparation) -> Found:
+    """Return how faces are found that are prepared so, in the words of the options."""
+    if not isinstance(preparation, Detect):
+        return Found()
+    upright: UprightName = "auto" if preparation.upright else "as_is"
+    return Found(detector, _SELECTIONS[preparation.selection], upright)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    select = selection_of(options)
+    preparation = preparation_of(options)
     given = _read_pairs(options)
     with _embedder(options) as embedder:
         straight, mirrored = (
-            embedding.embed_images(embedder, given.images, select=select, mirror=mirror)
+            embedding.embed_images(embedder, given.images, preparation=preparation, mirror=mirror)
             for mirror in (False, True)
         )
         plain = report.score(given, straight)
         flipped = report.score(given, straight.with_mirror_images(mirrored))
-        document = report.evaluate(embedder, plain, flipped, name_of(select))
+        found = found_by(embedder.info.detector, preparation)
+        document = report.evaluate(embedder, plain, flipped, found)
     if options.output:
         _write_report(document, plain, options.output)
     print(json.dumps(document, indent=2) if options.json else report.text(document))
@@ -168,22 +186,17 @@ def _write_report(document: dict[str, Any], scored: Scored, folder: Path) -> Non
         raise UsageError(f"the report cannot be written to {folder}: {error}") from error
 
 
-def name_of(selection: Selection | None) -> SelectionName:
-    """Return what `--select` calls a selection; empty for aligned faces."""
-    return _SELECTIONS[selection]
-
-
 def _calibrate(options: argparse.Namespace) -> int:
-    select = selection_of(options)
+    preparation = preparation_of(options)
     given = _read_pairs(options)
     with _embedder(options) as embedder:
-        embedded = embedding.embed_images(embedder, given.images, select=select)
+        embedded = embedding.embed_images(embedder, given.images, preparation=preparation)
         scored = report.score(given, embedded)
         info = embedder.info
+    found = found_by(info.detector, preparation)
     made = dataclasses.replace(
         calibrate(scored.scores, scored.same, info.embedding_space, options.rates),
-        detector=info.detector if select else "",
-        selection=name_of(select),
+        **found._asdict(),
         pairs_left_out=scored.left_out,
         left_out={name: each.reason for name, each in scored.errors.items()},
     )
@@ -191,11 +204,11 @@ def _calibrate(options: argparse.Namespace) -> int:
     if options.json:
         print(options.output.read_text("utf-8"))
     else:
-        print(_calibration_text(made, scored))
+        print(_calibration_text(made, scored, found))
     return 0
 
 
-def _calibration_text(made: Calibration, scored: Scored) -> str:
+def _calibration_text(made: Calibration, scored: Scored, found: Found) -> str:
     def row(point: OperatingPoint) -> str:
         return (
             f"{point.name:<12} {point.threshold:9.4f} "
@@ -207,7 +220,7 @@ def _calibration_text(made: Calibration, scored: Scored) -> str:
     return "\n".join(
         [
             f"{made.space}: {made.same_pairs} pairs of one person, {made.different_pairs} of two",
-            *left_out.selection_lines(made.detector, made.selection),
+            *left_out.found_lines(found),
             *left_out.lines(scored.errors, scored.images),
             *([f"{scored.left_out} pairs left out with them"] if scored.left_out else []),
             *([made.note] if made.note else []),

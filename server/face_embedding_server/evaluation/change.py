@@ -16,6 +16,7 @@ from face_embedding_server.evaluation.metrics import wilson_interval
 Unit = NDArray[np.float64]
 # Of the pairs of fewer faces a tenth may flip though none does.
 MIN_FACES = 10
+_MIN_DECIDED = MIN_FACES * (MIN_FACES - 1) // 2
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Flips:
     Args:
         low: below this cosine similarity two faces do not match.
         high: from this one on they match; between the two, nothing is decided and nothing flips.
+        decided: pairs that are decided both before the change and after it.
         new_matches: pairs that did not match before the change, and do after it.
         lost_matches: pairs that matched before the change, and do not after it.
         mixed: pairs decided differently when a stored embedding from before is compared with one
@@ -33,6 +35,7 @@ class Flips:
 
     low: float
     high: float
+    decided: int
     new_matches: int
     lost_matches: int
     mixed: int | None
@@ -94,12 +97,23 @@ class Change:
                 f"most {self.supported_flips:.1%} of decisions flip; it takes {MIN_FACES} faces "
                 f"at least, better hundreds."
             )
+        if self.decided < _MIN_DECIDED:
+            return (
+                f"{self.decided} of {self.pairs} pairs are decided at all, and only support that "
+                f"at most {self.supported_flips:.1%} of decisions flip; it takes {_MIN_DECIDED} at "
+                f"least: calibrate on more pairs, or give more faces."
+            )
         return None
+
+    @property
+    def decided(self) -> int:
+        """The number of pairs that are decided by the criterion that leaves most of them open."""
+        return min(each.decided for each in self.flips.values())
 
     @property
     def supported_flips(self) -> float:
         """The share of decisions that may flip though none of these pairs does, at 95 %."""
-        return wilson_interval(0, self.pairs).high
+        return wilson_interval(0, self.decided).high if self.decided else 1.0
 
     @property
     def verdict(self) -> str:
@@ -112,9 +126,11 @@ class Change:
             return f"It cannot be said that stored embeddings can be kept. {self.open_question}"
         if any(each.new_matches or each.lost_matches for each in self.flips.values()):
             return "Stored embeddings can be kept, but some decisions change."
+        some = f"{self.decided} decided of " if self.decided < self.pairs else ""
         return (
             f"Stored embeddings can be kept: no decision changes on these faces. Their "
-            f"{self.pairs} pairs support that at most {self.supported_flips:.2%} of decisions flip."
+            f"{some}{self.pairs} pairs support that at most {self.supported_flips:.2%} of "
+            f"decisions flip."
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -141,7 +157,7 @@ def measure(
         before: one embedding.
         after: the other.
         criteria: by name, the similarities below which two faces do not match, and from which on
-            they do.
+            they do; one at least.
         same_space: whether the two are of one space.
         names: of the images; None for their numbers.
 
@@ -197,9 +213,14 @@ def _flips(old: Unit, new: Unit, mixed: Unit | None, low: float, high: float) ->
     def new_matches(before: Unit, after: Unit) -> int:
         return int(((before < low) & (after >= high)).sum())
 
+    def is_decided(scores: Unit) -> NDArray[np.bool_]:
+        decided: NDArray[np.bool_] = (scores < low) | (scores >= high)
+        return decided
+
     return Flips(
         low=low,
         high=high,
+        decided=int((is_decided(old) & is_decided(new)).sum()),
         new_matches=new_matches(old, new),
         lost_matches=new_matches(new, old),
         mixed=new_matches(old, mixed) + new_matches(mixed, old) if mixed is not None else None,

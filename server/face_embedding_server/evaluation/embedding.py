@@ -16,15 +16,7 @@ from face_embedding_server.errors import OperatorError, Refusal
 from face_embedding_server.evaluation.left_out import LeftOut
 from face_embedding_server.faces import detectors
 from face_embedding_server.faces.detectors import Running
-from face_embedding_server.faces.face import (
-    Aligned,
-    Detect,
-    EncodedImage,
-    Face,
-    Preparation,
-    RawImage,
-    Selection,
-)
+from face_embedding_server.faces.face import EncodedImage, Face, Preparation, RawImage
 from face_embedding_server.faces.images import Image, ImageReader
 from face_embedding_server.inference import loading, threads
 from face_embedding_server.inference.embeddings import Vector
@@ -132,7 +124,7 @@ def embed_images(
     embedder: Embedder,
     images: Sequence[bytes],
     *,
-    select: Selection | None,
+    preparation: Preparation,
     mirror: bool = False,
 ) -> Embedded:
     """Embed image files, with a progress bar.
@@ -140,13 +132,13 @@ def embed_images(
     Args:
         embedder: does it.
         images: the files' bytes.
-        select: which face of a photograph is taken; None if they are aligned faces.
+        preparation: what each shows: an aligned face, or a photograph whose face has to be found.
         mirror: whether to embed their mirror images instead.
 
     Raises:
         EmbeddingError: if no image could be embedded.
     """
-    work = functools.partial(_embed, embedder, Detect(select) if select else Aligned(), mirror)
+    work = functools.partial(_embed, embedder, preparation, mirror)
     with ThreadPoolExecutor(threads.evaluated()) as pool:
         done = pool.map(work, images)
         # None: where there is a terminal to draw on.

@@ -4,6 +4,8 @@ import collections
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from face_embedding_server.inference.operating_points import Found
+
 _SEVERAL_FACES = "SEVERAL_FACES"
 
 
@@ -33,13 +35,17 @@ def lines(left_out: Mapping[str, LeftOut], images: int, *, hint: bool = True) ->
     return found
 
 
-def selection_lines(detector: str | None, selection: str | None) -> list[str]:
-    """Return which face of a photograph is taken, in words; nothing for aligned faces."""
-    if not selection:
+def found_lines(found: Found) -> list[str]:
+    """Return how faces are found and which is taken, in words; nothing for aligned faces."""
+    if not found.selection:
         return []
     several = {
         "only": "a photograph with several is left out",
         "central": "the large one in the middle is taken of several",
         "largest": "the largest is taken of several",
     }
-    return [f"faces found by {detector}, --select {selection}: {several[selection]}"]
+    selected = f"--select {found.selection}: {several[found.selection]}"
+    lines = [f"faces found by {found.detector}, {selected}"]
+    if found.upright == "auto":
+        lines.append("photographs that are sideways are turned (--upright auto)")
+    return lines

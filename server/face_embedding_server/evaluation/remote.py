@@ -131,7 +131,11 @@ def _as_sent(face: Face) -> bytes | RawFace | Photograph:
     )
     preparation = face.preparation
     return (
-        Photograph(sent, select=_SELECT[preparation.selection])
+        Photograph(
+            sent,
+            select=_SELECT[preparation.selection],
+            upright="auto" if preparation.upright else "as_is",
+        )
         if isinstance(preparation, Detect)
         else sent
     )

@@ -12,6 +12,7 @@ from face_embedding_server.evaluation.folds import Folds, ten_fold_accuracy
 from face_embedding_server.evaluation.left_out import LeftOut
 from face_embedding_server.evaluation.metrics import Same, Scores
 from face_embedding_server.evaluation.pairs import Pairs
+from face_embedding_server.inference.operating_points import Found
 
 FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _FOLDS = 10
@@ -59,14 +60,14 @@ def score(pairs: Pairs, embedded: Embedded) -> Scored:
     return Scored(scores, same, folds, int((~kept).sum()), errors, len(pairs.names))
 
 
-def evaluate(embedder: Embedder, plain: Scored, flipped: Scored, selection: str) -> dict[str, Any]:
+def evaluate(embedder: Embedder, plain: Scored, flipped: Scored, found: Found) -> dict[str, Any]:
     """Return the accuracy of a model as JSON.
 
     Args:
         embedder: the model.
         plain: without mirror images.
         flipped: with mirror images added.
-        selection: which face of a photograph was taken; empty if the faces came aligned.
+        found: how the faces of photographs were found.
     """
     info, same = embedder.info, int(plain.same.sum())
     return {
@@ -74,7 +75,8 @@ def evaluate(embedder: Embedder, plain: Scored, flipped: Scored, selection: str)
         "backend": info.backend,
         "precision": info.precision,
         "detector": info.detector,
-        "selection": selection,
+        "selection": found.selection,
+        "upright": found.upright,
         "embedding_space": info.embedding_space,
         "weights_note": info.weights_note,
         "same_pairs": same,
@@ -95,7 +97,7 @@ def text(document: dict[str, Any]) -> str:
         f"{document['same_pairs']} pairs of one person, {document['different_pairs']} of two",
         document["weights_note"],
     ]
-    lines += left_out.selection_lines(document["detector"], document["selection"])
+    lines += left_out.found_lines(Found(*(document[each] for each in Found._fields)))
     errors = {
         name: LeftOut(document["reasons"][name], message)
         for name, message in document["errors"].items()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum, auto
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -27,6 +27,8 @@ Similarity: TypeAlias = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)
 Rate: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 # Which face of a photograph is taken; empty for aligned faces.
 SelectionName: TypeAlias = Literal["", "only", "central", "largest"]
+# Whether photographs that are sideways are turned; empty for aligned faces.
+UprightName: TypeAlias = Literal["", "as_is", "auto"]
 _CHECKED = ConfigDict(extra="forbid", strict=True)
 
 
@@ -65,6 +67,22 @@ class OperatingPoint:
         return decide(similarity, self.threshold)
 
 
+class Found(NamedTuple):
+    """How the faces of images are found; all three are empty if they came aligned."""
+
+    detector: str = ""
+    selection: SelectionName = ""
+    upright: UprightName = ""
+
+    def __str__(self) -> str:
+        if not self.selection:
+            return "faces aligned before"
+        return (
+            f"faces found by {clipped(self.detector)}, --select {self.selection}, "
+            f"--upright {self.upright}"
+        )
+
+
 @dataclass(frozen=True)
 class Calibration:
     """The operating points of an embedding space, and what they come from.
@@ -77,6 +95,7 @@ class Calibration:
         detector: what found the faces; empty if they came aligned, None if nothing is known of it,
             as of a calibration of an earlier version.
         selection: which face of a photograph was taken; empty and None as above.
+        upright: whether photographs that are sideways were turned; empty and None as above.
         note: what so few pairs do not support; empty if there are enough.
         pairs_left_out: the number of pairs that were given and not used.
         left_out: the reason why an image could not be used, by its name.
@@ -93,6 +112,7 @@ class Calibration:
     note: str = ""
     pairs_left_out: Annotated[int, Field(ge=0)] = 0
     left_out: Mapping[str, str] = field(default_factory=dict)
+    upright: UprightName | None = None
 
     @property
     def model(self) -> str:
@@ -121,6 +141,16 @@ class Calibration:
             yield (
                 f"it was made on faces {found}, and this server {finds}: in photographs the rates "
                 f"may differ; calibrate with this server's detector"
+            )
+
+    def doubts_of(self, found: Found) -> Iterator[str]:
+        """Yield why the rates may not be those of faces that are found so; nothing for none."""
+        known = {key: value for key, value in asdict(self).items() if key in Found._fields}
+        made = found._replace(**{key: value for key, value in known.items() if value is not None})
+        if made != found:
+            yield (
+                f"the calibration was made on {made}, and these are {found}: the rates may differ; "
+                f"calibrate on faces that are found alike"
             )
 
     def get(self, name: str) -> OperatingPoint:

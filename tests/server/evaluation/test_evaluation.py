@@ -21,6 +21,7 @@ from face_embedding_server.evaluation.calibrating import calibrate
 from face_embedding_server.evaluation.embedding import Embedded, EmbeddingError
 from face_embedding_server.evaluation.pairs import PairsError
 from face_embedding_server.evaluation.remote import Remote
+from face_embedding_server.faces.face import Aligned
 from face_embedding_server.inference import operating_points
 from face_embedding_server.inference.operating_points import CalibrationError
 from support import MOBILE, WITH_MXNET, encode, issue, needs_mxnet, running_server, small_settings
@@ -108,7 +109,7 @@ def reference_threshold(store: Store, table: Path) -> float:
         running_server(small_settings(store)) as server,
         remote.of_server(Remote(server.address)) as embedder,
     ):
-        embedded = embedding.embed_images(embedder, given.images, select=None)
+        embedded = embedding.embed_images(embedder, given.images, preparation=Aligned())
         scored = report.score(given, embedded)
     return metrics.equal_error(metrics.roc(scored.scores, scored.same)).threshold
 

@@ -16,6 +16,7 @@ from face_embedding_server.evaluation.calibrating import calibrate
 from face_embedding_server.evaluation.embedding import Embedded, EmbeddingError
 from face_embedding_server.evaluation.left_out import LeftOut
 from face_embedding_server.inference import operating_points
+from face_embedding_server.inference.operating_points import Calibration, OperatingPoint
 from support import MOBILE, encode, person, running_server, small_settings
 
 LIMITS = {"threshold": (0.4, 0.4)}
@@ -113,14 +114,52 @@ def test_a_server_is_told_the_selection(run: Any, store: Store, photographs: Pat
 
 
 @pytest.mark.parametrize("command", ["evaluate", "calibrate"])
-def test_select_without_detect(
-    command: str, run: Any, store: Store, photographs: Path, tmp_path: Path
+@pytest.mark.parametrize("flags", [("--select", "central"), ("--upright", "auto")])
+def test_photographs_without_detect(
+    command: str,
+    flags: tuple[str, str],
+    run: Any,
+    store: Store,
+    photographs: Path,
+    tmp_path: Path,
 ) -> None:
-    """To select a face among aligned faces is refused."""
-    flags = ("--output", tmp_path / "out", "--select", "central")
-    status, _, err = run(*of(command, store, photographs)[:-1], *flags)
+    """To select a face among aligned faces, or to turn them, is refused."""
+    given = of(command, store, photographs)[:-1]
+    status, _, err = run(*given, "--output", tmp_path / "out", *flags)
     assert status == 2
-    assert "--select needs --detect" in err
+    assert f"{flags[0]} needs --detect" in err
+
+
+@pytest.fixture
+def sideways(photographs: Path) -> Path:
+    """The photographs, of which one of a person is on its side."""
+    turned = np.ascontiguousarray(np.rot90(person()))
+    (photographs / "b.jpg").write_bytes(encode(turned, ".jpg"))
+    return photographs
+
+
+@pytest.mark.slow
+def test_evaluate_turns(run: Any, store: Store, sideways: Path) -> None:
+    """A photograph on its side is left as it is, or turned if that is asked for; both are said."""
+    command = (*of("evaluate", store, sideways), "--select", "central")
+    as_is = json.loads(run(*command, "--json")[1])
+    assert (as_is["upright"], as_is["reasons"]["b"]) == ("as_is", "NO_FACE_FOUND")
+    turned = run(*command, "--upright", "auto")[1]
+    assert "photographs that are sideways are turned (--upright auto)" in turned
+    assert "left out: 2 of 6 images" in turned
+
+
+@pytest.mark.slow
+def test_a_server_is_told_to_turn(run: Any, store: Store, sideways: Path) -> None:
+    """A running server turns the same photographs as a model here."""
+    flags = ("--select", "central", "--upright", "auto", "--json")
+    here = json.loads(run(*of("evaluate", store, sideways), *flags)[1])
+    command = ("evaluate", *of("evaluate", store, sideways)[5:], *flags)
+    limits = {"max_encoded_bytes": 1 << 20, "max_message_bytes": 16 << 20}
+    with running_server(small_settings(store, **limits)) as server:
+        there = json.loads(run(*command, "--address", server.address)[1])
+    assert there["reasons"].keys() == {"wall", "broken"}
+    assert (there["reasons"], there["plain"]) == (here["reasons"], here["plain"])
 
 
 def test_mirror_images_are_named() -> None:
@@ -146,7 +185,8 @@ def test_calibration_says_what_it_is_of(
     file = tmp_path / "calibration.json"
     status, out, _ = run(*of("calibrate", store, photographs), "--output", file)
     made = json.loads(file.read_text())
-    assert (status, made["detector"], made["selection"]) == (0, "mtcnn", "only")
+    found = (made["detector"], made["selection"], made["upright"])
+    assert (status, found) == (0, ("mtcnn", "only", "as_is"))
     assert made["pairs_left_out"] == 3
     assert made["left_out"] == {
         "both": "SEVERAL_FACES",
@@ -167,7 +207,7 @@ def test_aligned_calibration(run: Any, store: Store, folder: Path, tmp_path: Pat
     command = ("calibrate", "--store", store.root, "--model", MOBILE, "--output", file)
     run(*command, "--pairs", table, "--images", folder)
     made = operating_points.read(file)
-    assert (made.detector, made.selection, made.left_out) == ("", "", {})
+    assert (made.detector, made.selection, made.upright, made.left_out) == ("", "", "", {})
 
 
 def test_few_pairs_decide_nothing() -> None:
@@ -219,6 +259,65 @@ def test_drift_without_two_faces_names_the_others() -> None:
     part = embedded(0, 1, failed=(1,))
     with pytest.raises(EmbeddingError, match=r"at least two faces(.|\n)* b: no face"):
         change.measure(part, part, LIMITS, same_space=True, names=["a", "b"])
+
+
+def test_drift_where_nothing_is_decided() -> None:
+    """By a calibration that leaves all open, no decision can flip: that says nothing."""
+    both = embedded(*range(12))
+    found = change.measure(both, both, {"a": (-1.0, 1.0), "b": (0.4, 0.4)}, same_space=True)
+    assert not found.keeps_stored_embeddings
+    assert "0 of 66 pairs are decided at all" in found.verdict
+    assert found.supported_flips == 1
+
+
+def test_drift_counts_what_is_decided() -> None:
+    """What is said of all decisions is of as many pairs as are decided."""
+    both = embedded(*range(12))
+    limits = {"a": (0.4, np.cos(np.radians(1.5)))}
+    found = change.measure(both, both, limits, same_space=True)
+    assert (found.pairs, found.decided) == (66, 11)
+    assert not found.keeps_stored_embeddings
+
+
+@pytest.mark.parametrize("threshold", ["nan", "1.5", "-2"])
+def test_drift_at_no_similarity(threshold: str, run: Any, store: Store, folder: Path) -> None:
+    """At a threshold that no similarity is on either side of, nothing flips: it is refused."""
+    command = ("drift", MOBILE, MOBILE, "--store", store.root, "--images", folder)
+    status, _, err = run(*command, f"--threshold={threshold}")
+    assert status == 2
+    assert f"--threshold {float(threshold)} is no cosine similarity" in err
+
+
+def test_drift_without_operating_points(
+    run: Any, store: Store, folder: Path, tmp_path: Path
+) -> None:
+    """A calibration without operating points decides nothing, and is refused."""
+    file = tmp_path / "calibration.json"
+    operating_points.write(Calibration(store.get(MOBILE).embedding_space, 1, 1, ()), file)
+    command = ("drift", MOBILE, MOBILE, "--store", store.root, "--images", folder)
+    status, _, err = run(*command, "--calibration", file)
+    assert status == 2
+    assert "calibration.json has no operating point to decide at" in err
+
+
+@pytest.mark.slow
+def test_drift_of_another_calibration(
+    run: Any, store: Store, photographs: Path, tmp_path: Path
+) -> None:
+    """A calibration on faces that were found in another way is doubted, in words and as JSON."""
+    space, file = store.get(MOBILE).embedding_space, tmp_path / "calibration.json"
+    point = OperatingPoint("equal-error", 0.5, 0.5, 0.5, 0, 0, 0, 0)
+    made = Calibration(space, 99, 99, (point,), "yunet", "largest", upright="auto")
+    operating_points.write(made, file)
+    command = ("drift", MOBILE, MOBILE, "--store", store.root, "--images", photographs)
+    command = (*command, "--detect", "--calibration", file)
+    said = (
+        "made on faces found by yunet, --select largest, --upright auto, and these are faces found "
+        "by mtcnn, --select only, --upright as_is"
+    )
+    assert f"warning: the calibration was {said}" in run(*command)[1]
+    (doubt,) = json.loads(run(*command, "--json")[1])["doubts"]
+    assert said in doubt
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -15,6 +16,7 @@ from face_embedding_server.inference import operating_points
 from face_embedding_server.inference.operating_points import (
     Calibration,
     CalibrationError,
+    Found,
     OperatingPoint,
 )
 from support import MOBILE, running_server, small_settings
@@ -131,6 +133,29 @@ def test_doubts(detector: str | None, note: str, served: str, doubts: int) -> No
     """A calibration is doubted for another detector and for too few pairs, not for its silence."""
     made = Calibration("a/b/c", 1, 1, (), detector, None, note)
     assert len(list(made.doubts(served))) == doubts
+
+
+FOUND = Found("mtcnn", "central", "auto")
+
+
+@pytest.mark.parametrize(
+    ("made", "doubts"),
+    [
+        ((None, None, None), 0),
+        (("mtcnn", "central", "auto"), 0),
+        (("mtcnn", "central", None), 0),
+        (("yunet", "central", "auto"), 1),
+        (("mtcnn", "only", "auto"), 1),
+        (("mtcnn", "central", "as_is"), 1),
+        (("", "", ""), 1),
+    ],
+    ids=["unknown", "same", "earlier", "detector", "selection", "upright", "aligned"],
+)
+def test_doubts_of_found(made: tuple[Any, Any, Any], doubts: int) -> None:
+    """A calibration is doubted where faces are found in another way, by all that it knows of it."""
+    detector, selection, upright = made
+    calibration = Calibration("a/b/c", 1, 1, (), detector, selection, upright=upright)
+    assert len(list(calibration.doubts_of(FOUND))) == doubts
 
 
 def test_too_much_left_out(tmp_path: Path) -> None:
