@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,6 +164,22 @@ def test_command_on_own_images(
     assert main([*arguments, "--images", folder]) == 0
     report = json.loads(capsys.readouterr().out)
     assert {face["name"] for face in report["faces"]} == {file.name for file in golden.files}
+
+
+@pytest.mark.slow
+@needs_mxnet
+def test_command_names_what_it_leaves_out(
+    trained_store: Store, golden: Golden, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says how many faces passed, and which files of the folder are not among them."""
+    for name in ("a.png", "b.png"):
+        shutil.copy(golden.files[0], tmp_path / name)
+    (tmp_path / "notes.txt").write_text("")
+    arguments = ["parity", "--model", MOBILE, "--store", str(trained_store.root)]
+    assert main([*arguments, "--images", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "all 1 faces: cosine" in out
+    assert "left out: 2 of 3 images (1 NO_IMAGE, 1 DUPLICATE)" in out
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ from face_embedding_models.similarity import cosines
 from face_embedding_models.store import parts, records, sealed
 from face_embedding_models.store.stored import StoredModel
 
+# Fewer say less of other faces than the drawn ones do with which every model proves itself.
+MIN_FACES = 8
+
 Face = NDArray[np.uint8]
 Embeddings = NDArray[np.float64]
 # As the contract has them.
@@ -113,6 +116,16 @@ def drift_of(reference: Embeddings, candidate: Embeddings, threshold: float) -> 
         max_score_change=float(np.abs(after - before).max(initial=0)),
         flipped_decisions=int(((before >= threshold) != (after >= threshold)).sum()),
         threshold=threshold,
+    )
+
+
+def few_words(drift: Drift) -> str:
+    """Return what so few faces do not say, in a sentence; nothing if there are enough."""
+    if drift.faces >= MIN_FACES:
+        return ""
+    return (
+        f"{drift.faces} faces are too few to say how far others drift, and --precision auto does "
+        f"not rely on them alone; give at least {MIN_FACES}, better hundreds"
     )
 
 

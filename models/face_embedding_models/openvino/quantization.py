@@ -22,7 +22,7 @@ from face_embedding_models.store.stored import StoredModel
 
 PRECISION = "int8"
 # Fewer give scales that fit these faces and no others.
-MIN_FACES = 8
+MIN_FACES = drift.MIN_FACES
 # One face in so many is kept out of the calibration, so that the drift, which is measured on all,
 # covers faces that the scales were not chosen for.
 HOLD_OUT = 4

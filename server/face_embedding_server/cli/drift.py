@@ -2,10 +2,8 @@
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 
-from face_embedding_models import regular_files
 from face_embedding_models.openvino.precision import DRIFT_THRESHOLD
 from face_embedding_server import settings
 from face_embedding_server.cli.evaluation import (
@@ -15,16 +13,12 @@ from face_embedding_server.cli.evaluation import (
     found_by,
     preparation_of,
 )
-from face_embedding_server.evaluation import change, embedding, left_out
+from face_embedding_server.evaluation import change, embedding, folders, left_out
 from face_embedding_server.evaluation.change import Change
-from face_embedding_server.evaluation.left_out import LeftOut
-from face_embedding_server.faces import headers
-from face_embedding_server.faces.images import image_files
 from face_embedding_server.inference import operating_points
 from face_embedding_server.inference.operating_points import Calibration
 
 EXIT_NO = 1
-_NO_IMAGE = LeftOut("NO_IMAGE", f"no file with the suffix of a {headers.NAMES} file")
 
 
 def add_drift_options(command: argparse.ArgumentParser) -> None:
@@ -46,7 +40,10 @@ def _drift(options: argparse.Namespace) -> int:
     preparation = preparation_of(options)
     calibrated = operating_points.read(options.calibration) if options.calibration else None
     criteria = _criteria(options, calibrated)
-    images, unused = _read_images(options.images)
+    try:
+        images, unused = folders.read(options.images)
+    except OSError as error:
+        raise UsageError(f"the images in {options.images} cannot be read: {error}") from error
     embedded, infos = [], []
     for side in (options.before, options.after):
         with embedding.in_process(_settings_of(side, options)) as embedder:
@@ -69,7 +66,7 @@ def _drift(options: argparse.Namespace) -> int:
             "upright": where.upright,
             "doubts": doubts,
             "images": len(images.keys() | unused),
-            "left_out": {name: asdict(each) for name, each in unused.items()},
+            **left_out.as_json(unused),
         }
         print(json.dumps(document, indent=2))
     else:
@@ -114,26 +111,6 @@ def _drift_lines(options: argparse.Namespace, found: Change) -> list[str]:
             f"{flips.lost_matches} lost{mixed}"
         )
     return lines
-
-
-def _read_images(folder: Path) -> tuple[dict[str, bytes], dict[str, LeftOut]]:
-    """Return the different images of a folder by their names, and what else it holds."""
-    images: dict[str, bytes] = {}
-    names: dict[bytes, str] = {}
-    try:
-        files = image_files(folder)
-        others = sorted(set(folder.iterdir()) - set(files))
-        unused = {each.name: _NO_IMAGE for each in others}
-        for file in files:
-            data = regular_files.read(file, regular_files.DATA_BYTES)
-            first = names.setdefault(data, file.name)
-            if first == file.name:
-                images[file.name] = data
-            else:
-                unused[file.name] = LeftOut("DUPLICATE", f"the same file as {first}")
-    except OSError as error:
-        raise UsageError(f"the images in {folder} cannot be read: {error}") from error
-    return images, unused
 
 
 def _settings_of(side: str, options: argparse.Namespace) -> settings.Settings:

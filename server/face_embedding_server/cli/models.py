@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from face_embedding_models.openvino.drift import Drift
+    from face_embedding_server.evaluation.left_out import LeftOut
+
 _DAY_S = 24 * 3600
 
 
@@ -247,9 +250,10 @@ def _quantize(options: argparse.Namespace) -> int:
     from face_embedding_models.openvino import quantization
 
     stored = _store_to_write(options).get(options.name)
+    faces, unused = _faces(options, stored)
     with contextlib.redirect_stdout(sys.stderr):  # NNCF's progress bars are no result.
-        measured = quantization.quantize(stored, _faces(options, stored), options.threshold)
-    _print({"precision": quantization.PRECISION, **asdict(measured)}, options)
+        measured = quantization.quantize(stored, faces, options.threshold)
+    _print_drift(quantization.PRECISION, measured, unused, options)
     return 0
 
 
@@ -257,18 +261,36 @@ def _drift(options: argparse.Namespace) -> int:
     from face_embedding_models.openvino import drift
 
     stored = _store_to_write(options).get(options.name)
-    faces = _faces(options, stored)
+    faces, unused = _faces(options, stored)
     measured = drift.measure(stored, options.precision, faces, options.threshold)
-    _print({"precision": options.precision, **asdict(measured)}, options)
+    _print_drift(options.precision, measured, unused, options)
     return 0
 
 
-def _faces(options: argparse.Namespace, stored: StoredModel) -> "list[NDArray[np.uint8]]":
+def _print_drift(
+    precision: str, measured: "Drift", unused: "dict[str, LeftOut]", options: argparse.Namespace
+) -> None:
+    from face_embedding_models.openvino.drift import few_words
+    from face_embedding_server.evaluation import left_out
+
+    facts: dict[str, Any] = {"precision": precision, **asdict(measured)}
+    note = few_words(measured)
+    if options.json:
+        facts |= {"note": note, **left_out.as_json(unused)}
+    else:
+        for line in left_out.lines(unused, measured.faces + len(unused)) + [note] * bool(note):
+            _tell(line)
+    _print(facts, options)
+
+
+def _faces(
+    options: argparse.Namespace, stored: StoredModel
+) -> "tuple[list[NDArray[np.uint8]], dict[str, LeftOut]]":
     from face_embedding_server.evaluation.parity import read_faces
     from face_embedding_server.faces.reader import FaceReader
 
-    faces = read_faces(options.images, FaceReader.of(stored.manifest.input))
-    return [face.pixels_bgr for face in faces]
+    faces, unused = read_faces(options.images, FaceReader.of(stored.manifest.input))
+    return [face.pixels_bgr for face in faces], unused
 
 
 def _store(options: argparse.Namespace) -> Store:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from face_embedding_models.formats import REFERENCE_BACKENDS
@@ -9,7 +10,8 @@ from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
 from face_embedding_server import settings
 from face_embedding_server.cli.models import add_common_options
-from face_embedding_server.evaluation import parity
+from face_embedding_server.evaluation import left_out, parity
+from face_embedding_server.evaluation.left_out import LeftOut
 from face_embedding_server.evaluation.parity import Report
 from face_embedding_server.faces.reader import FaceReader
 from face_embedding_server.inference import backends
@@ -31,8 +33,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _parity(options: argparse.Namespace) -> int:
     stored = Store(settings.store_root(options.store)).get(options.model)
     size = stored.manifest.input
+    unused: dict[str, LeftOut] = {}
     if options.images:
-        faces = parity.read_faces(options.images, FaceReader.of(size))
+        faces, unused = parity.read_faces(options.images, FaceReader.of(size))
     else:
         faces = sample_faces(size.width, size.height)
     reference = backends.load(REFERENCE_BACKENDS[stored.manifest.format], stored, "f32")
@@ -41,19 +44,20 @@ def _parity(options: argparse.Namespace) -> int:
     reference.close()
     candidate.close()
     if options.json:
-        print(json.dumps({"model": options.model, **report.as_json()}, indent=2))
+        document = {"model": options.model, **report.as_json(), **left_out.as_json(unused)}
+        print(json.dumps(document, indent=2))
     else:
-        _print_parity(report)
+        _print_parity(report, left_out.lines(unused, len(faces) + len(unused)))
     return 0 if report.passed else EXIT_NO
 
 
-def _print_parity(report: Report) -> None:
+def _print_parity(report: Report, unused: Sequence[str]) -> None:
     straight, swapped = report.straight, report.swapped
     print(f"{'face':<24} {'cosine':>12} {'max abs difference':>20}")
     for face in straight.faces:
         print(f"{face.name:<24} {face.cosine:12.9f} {face.max_abs_difference:20.3g}")
     print(
-        f"\nall faces: cosine at least {straight.min_cosine:.9f} "
+        f"\nall {len(straight.faces)} faces: cosine at least {straight.min_cosine:.9f} "
         f"(tolerance {straight.tolerances.min_cosine}), difference at most "
         f"{straight.max_abs_difference:.3g}, in units of the embedding's RMS "
         f"{straight.max_scaled_difference:.3g} (tolerance "
@@ -61,4 +65,4 @@ def _print_parity(report: Report) -> None:
     )
     seen = "is noticed" if report.channel_order_proven else "IS NOT NOTICED"
     print(f"red and blue swapped: cosine at least {swapped.min_cosine:.6f}, the swap {seen}")
-    print("parity: passed" if report.passed else "parity: FAILED")
+    print("\n".join([*unused, "parity: passed" if report.passed else "parity: FAILED"]))

@@ -2,7 +2,8 @@
 
 import collections
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from face_embedding_server.inference.operating_points import Found
 
@@ -20,6 +21,11 @@ class LeftOut:
 def counted(left_out: Mapping[str, LeftOut]) -> dict[str, int]:
     """Return how many images are left out for each reason, the most frequent first."""
     return dict(collections.Counter(each.reason for each in left_out.values()).most_common())
+
+
+def as_json(left_out: Mapping[str, LeftOut]) -> dict[str, Any]:
+    """Return what is left out, with why, as the commands print it."""
+    return {"left_out": {name: asdict(each) for name, each in left_out.items()}}
 
 
 def lines(left_out: Mapping[str, LeftOut], images: int, *, hint: bool = True) -> list[str]:

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from face_embedding_models import regular_files
 from face_embedding_models.manifest import Parity
 from face_embedding_models.sample_faces import NamedFace
 from face_embedding_server.errors import OperatorError, Refusal
+from face_embedding_server.evaluation import folders
+from face_embedding_server.evaluation.left_out import LeftOut
 from face_embedding_server.faces import headers
-from face_embedding_server.faces.images import image_files, swap_red_and_blue
+from face_embedding_server.faces.images import swap_red_and_blue
 from face_embedding_server.faces.reader import FaceReader
 from face_embedding_server.inference.agreement import Comparison, Embeddings, compare
 from face_embedding_server.inference.backends import Backend
@@ -71,29 +72,25 @@ def run(
     )
 
 
-def read_faces(folder: Path, reader: FaceReader) -> list[NamedFace]:
-    """Read the aligned faces of a folder, which are image files by their suffixes.
+def read_faces(folder: Path, reader: FaceReader) -> tuple[list[NamedFace], dict[str, LeftOut]]:
+    """Return the aligned faces of a folder, and what is left out of it.
 
     Raises:
         ParityInputError: if there is none, or one is not an aligned face.
     """
     try:
-        files = image_files(folder)
+        images, left_out = folders.read(folder)
     except OSError as error:
         raise ParityInputError(f"the folder {folder} cannot be read: {error}") from error
-    if not files:
+    if not images:
         raise ParityInputError(f"the folder {folder} holds no {headers.NAMES} file")
     faces = []
-    for file in files:
+    for name, data in images.items():
         try:
-            faces.append(
-                NamedFace(
-                    file.name, reader.decode(regular_files.read(file, regular_files.DATA_BYTES))
-                )
-            )
-        except (Refusal, OSError) as error:
-            raise ParityInputError(f"{file}: {error}") from error
-    return faces
+            faces.append(NamedFace(name, reader.decode(data)))
+        except Refusal as error:
+            raise ParityInputError(f"{folder / name}: {error}") from error
+    return faces, left_out
 
 
 def _embed(backend: Backend, faces: Sequence[NamedFace]) -> Embeddings:

@@ -1,6 +1,7 @@
 """`face-embedding-server models`."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,39 @@ def test_drift(run: Any, tmp_path: Path) -> None:
     status, out, _ = run(*command)
     measured = json.loads(out)
     assert (status, measured["precision"], measured["faces"]) == (0, "bf16", 6)
+    assert (measured["left_out"], "6 faces are too few" in measured["note"]) == ({}, True)
     assert json.loads(run("show", MOBILE, "--json")[1])["bf16_min_cosine"] == measured["min_cosine"]
+
+
+@needs_bf16
+def test_drift_names_what_it_leaves_out(run: Any, tmp_path: Path) -> None:
+    """Copies of a file and what is no image are named; that faces are few is said."""
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    first = encode(sample_faces(112, 112)[0].pixels_bgr)
+    for name in ("a.png", "b.png"):
+        (faces / name).write_bytes(first)
+    (faces / "notes.txt").write_text("")
+    run("synthesize", MOBILE)
+    status, out, err = run("drift", MOBILE, "--precision", "bf16", "--images", str(faces))
+    assert status == 0
+    assert re.search(r"faces +1\n", out)
+    assert "left out: 2 of 3 images (1 NO_IMAGE, 1 DUPLICATE)" in err
+    assert "b.png: the same file as a.png" in err
+    assert "1 faces are too few to say how far others drift" in err
+
+
+def test_copies_are_no_faces_to_quantize_with(run: Any, tmp_path: Path) -> None:
+    """Eight copies of one face are one face."""
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for number in range(8):
+        pixels = encode(sample_faces(112, 112)[0].pixels_bgr)
+        (faces / f"{number}.png").write_bytes(pixels)
+    run("synthesize", MOBILE)
+    status, _, err = run("quantize", MOBILE, "--images", str(faces))
+    assert status == 2
+    assert "1 faces are too few" in err
 
 
 def test_quantize_with_too_few_faces(run: Any, tmp_path: Path) -> None:

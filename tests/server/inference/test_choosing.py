@@ -9,7 +9,7 @@ import openvino as ov
 import pytest
 
 from face_embedding_client import FaceEmbeddingClient, ModelInfo, RawFace
-from face_embedding_models.openvino import quantization
+from face_embedding_models.openvino import drift, quantization
 from face_embedding_models.openvino.precision import PRECISIONS, Precision
 from face_embedding_models.sample_faces import sample_faces
 from face_embedding_models.store import Store
@@ -182,6 +182,21 @@ def test_drift_without_record(store: Store, faces: list[Face]) -> None:
     assert info.drift
     assert info.drift.faces == len(sample_faces(112, 112))
     assert NOT_INT8 <= info.drift.min_cosine < 1
+
+
+@needs_bf16
+@pytest.mark.parametrize(("number", "told"), [(1, 6), (8, 8)])
+def test_drift_of_few(number: int, told: int, store: Store, tmp_path: Path) -> None:
+    """What was measured on a few faces, and looks better than on the drawn ones, is not told."""
+    own = Store(shutil.copytree(store.root, tmp_path / "store"))
+    face = max(
+        (each.pixels_bgr for each in sample_faces(112, 112)),
+        key=lambda face: drift.measure(own.get(MOBILE), "bf16", [face], 0.4).min_cosine,
+    )
+    drift.measure(own.get(MOBILE), "bf16", [face] * number, 0.4)
+    info, _ = served(own, face, precision="bf16")
+    assert info.drift
+    assert info.drift.faces == told
 
 
 @pytest.mark.usefixtures("without_bf16")
