@@ -43,7 +43,8 @@ $(PHOTOGRAPHS): $(READY)
 
 test: setup  ## run all tests, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n auto -m 'not slow'
+	$(BIN)/coverage run -m pytest -m slow
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -55,7 +56,7 @@ OTHER = build/venv-$(notdir $(PYTHON))
 
 test-python:  ## run the tests of the code on another Python, PYTHON=python3.13 (QUICK=1: not the slow ones)
 	python=$$(.ci/find-python $(PYTHON)) && $(MAKE) setup PYTHON=$$python VENV=$(OTHER)
-	$(OTHER)/bin/python -m pytest $(if $(QUICK),-m 'not slow') tests/models tests/server tests/client tests/parity
+	$(OTHER)/bin/python -m pytest $(if $(QUICK),-n auto -m 'not slow') tests/models tests/server tests/client tests/parity
 
 bench: setup  ## measure the server against the engine, and against gRPC alone (QUICK=1: what has a target; PEERS=1: peers too)
 	$(BIN)/python benchmarks/bench.py --store $(STORE) $(if $(QUICK),--quick)
