@@ -13,10 +13,11 @@ PAGES = sorted(DOCS.glob("*.md"))
 sys.path.insert(0, str(DOCS / "hooks"))
 import contract_file  # noqa: E402
 import contract_page  # noqa: E402
+import openapi_file  # noqa: E402
 import pages  # noqa: E402
 import settings_page  # noqa: E402
 
-__all__ = ["contract_file", "contract_page", "pages", "settings_page"]
+__all__ = ["contract_file", "contract_page", "openapi_file", "pages", "settings_page"]
 
 _BLOCK = re.compile(r'^```(\w+)(?: title="([^"]*)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 

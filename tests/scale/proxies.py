@@ -16,6 +16,7 @@ from support import wait_until
 from support.processes import free_port
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "envoy"
+PAGE = DEPLOYED.parent / "gateway" / "page"
 _TIMEOUT_S = 60
 
 
@@ -51,7 +52,11 @@ class Proxy:
 
 @contextlib.contextmanager
 def proxying(
-    ports: Sequence[int], folder: Path, *changes: dict[str, Any], of: int | None = None
+    ports: Sequence[int],
+    folder: Path,
+    *changes: dict[str, Any],
+    of: int | None = None,
+    **places: Path,
 ) -> Iterator[Proxy]:
     """Run Envoy before servers until the block ends, once it gives calls to them.
 
@@ -60,6 +65,7 @@ def proxying(
         folder: where its configuration is written.
         changes: of what is deployed; see `merged`.
         of: how many of the servers are there at the beginning; all if None.
+        places: where the folders of its files are; see `deployed`.
     """
     admin_port, port = free_port(), free_port()
     addresses = {
@@ -69,7 +75,7 @@ def proxying(
             "clusters": [{"load_assignment": {"endpoints": [{"lb_endpoints": _endpoints(ports)}]}}],
         },
     }
-    configuration = deployed("envoy.yaml")
+    configuration = deployed("envoy.yaml", **places)
     for change in (addresses, *changes):
         configuration = merged(configuration, change)
     file = folder / f"envoy-{port}.yaml"
@@ -88,7 +94,7 @@ def proxying(
 def deployed(name: str, **places: Path) -> dict[str, Any]:
     """Return a configuration of the folder; with the folders of its files moved elsewhere."""
     text = (DEPLOYED / name).read_text("utf-8")
-    for place, folder in places.items():
+    for place, folder in {"configuration": DEPLOYED, "page": PAGE, **places}.items():
         text = text.replace(f"/etc/envoy/{place}", str(folder))
     configuration: dict[str, Any] = yaml.safe_load(text)
     return configuration
