@@ -21,15 +21,23 @@ from support import running_server, small_settings
 
 DASHBOARD = json.loads((DEPLOY / "grafana" / "face-embedding.json").read_text("utf-8"))
 RULES = [rule for group in read("prometheus/alerts.yaml")["groups"] for rule in group["rules"]]
-# What Grafana puts in place of its variables.
-VARIABLES = {"$__rate_interval": "1m", "$instance": "127.0.0.1:9090"}
+SCALED = read("autoscaling/keda.yaml")["spec"]["triggers"]
+ADAPTED = read("autoscaling/prometheus-adapter.yaml")["rules"]["custom"]
+# What Grafana and the adapter put in place of their variables.
+VARIABLES = {
+    "$__rate_interval": "1m",
+    "$instance": "127.0.0.1:9090",
+    "<<.GroupBy>>": "pod",
+    "<<.LabelMatchers>>": 'namespace="any"',
+}
 SUFFIXES = {
     "counter": ("_total",),
     "histogram": ("_bucket", "_count", "_sum"),
     "gauge": ("",),
 }
 PROMETHEUS_OWN = {"up": {"job", "instance"}}
-SCRAPED_LABELS = {"job", "instance"}
+# As Kubernetes' pods are scraped.
+SCRAPED_LABELS = {"job", "instance", "namespace", "pod"}
 
 
 def expressions() -> Iterator[tuple[str, str]]:
@@ -41,6 +49,12 @@ def expressions() -> Iterator[tuple[str, str]]:
         yield annotation["name"], annotation["expr"]
     for rule in RULES:
         yield rule["alert"], rule["expr"]
+    for trigger in SCALED:
+        if trigger["type"] == "prometheus":
+            yield "KEDA", trigger["metadata"]["query"]
+    for rule in ADAPTED:
+        yield "adapter's series", rule["seriesQuery"]
+        yield "adapter", rule["metricsQuery"]
 
 
 def selectors(expression: str) -> list[promql_parser.VectorSelector]:
