@@ -1,0 +1,111 @@
+"""A Ray cluster of two nodes on this machine, on loopback, and what becomes of its processes."""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "ray"
+
+# Before Ray is imported, and for all that is started from here.
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # All of it listens on loopback, as it does by default elsewhere.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Otherwise one is written to the home folder.
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    # A machine that does much else takes long to start it.
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+}
+
+from ray.cluster_utils import Cluster  # noqa: E402
+
+_NODE = {
+    "num_cpus": 1,
+    "object_store_memory": 100 << 20,
+    "node_ip_address": "127.0.0.1",
+    "include_dashboard": False,
+    "include_log_monitor": False,
+    "no_monitor": True,
+}
+
+
+@dataclass(frozen=True)
+class TwoNodes:
+    """A cluster: its address, and its second node."""
+
+    cluster: Cluster
+    second: Any
+
+    @property
+    def address(self) -> str:
+        """Where it is reached."""
+        address: str = self.cluster.address
+        return address
+
+    def worker(self) -> int | None:
+        """Return the process of the worker on the second node; None if there is none now."""
+        raylet = self.second.all_processes["raylet"][0].process.pid
+        return next((each for each in _children(raylet) if _is_worker(each)), None)
+
+    def kill_second(self) -> None:
+        """Kill all processes of the second node."""
+        self.cluster.remove_node(self.second, allow_graceful=False)
+
+
+@contextmanager
+def two_nodes() -> Iterator[TwoNodes]:
+    """Run a cluster of two nodes with a processor each."""
+    # Sockets are in it, whose paths may not be long.
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    os.environ["RAY_TMPDIR"] = folder
+    cluster = Cluster(initialize_head=True, head_node_args=_NODE)
+    try:
+        yield TwoNodes(cluster, cluster.add_node(**_NODE))
+    finally:
+        cluster.shutdown()
+        del os.environ["RAY_TMPDIR"]
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def program(name: str, *arguments: str, log: Path) -> "subprocess.Popen[str]":
+    """Start a program of deploy/ray, with what it prints in a file."""
+    with log.open("a") as file:
+        return subprocess.Popen(
+            [sys.executable, str(FOLDER / name), *arguments],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+def kill(pid: int) -> None:
+    """End a process without a word to it."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def _children(parent: int) -> Iterator[int]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            _, ppid = stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(ppid) == parent:
+            yield int(stat.parent.name)
+
+
+def _is_worker(pid: int) -> bool:
+    try:
+        return b"MapWorker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False

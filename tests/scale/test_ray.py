@@ -1,0 +1,162 @@
+"""Embedding on a Ray cluster: no face is lost or there twice, whatever is killed meanwhile."""
+
+import contextlib
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ray_cluster import FOLDER, ROOT, TwoNodes, kill, program, two_nodes
+
+from face_embedding_client import parquet
+from face_embedding_models.store import Store
+from face_embedding_server.evaluation import embedding
+from face_embedding_server.faces.face import Aligned, EncodedImage
+from face_embedding_server.faces.face import Face as GivenFace
+from face_embedding_server.faces.images import Image as Face
+from face_embedding_server.settings import Settings
+from support import MOBILE, encode
+
+sys.path.insert(0, str(FOLDER))
+import embed
+
+FACES = 3000
+GROUP = 50
+
+
+def documented(name: str) -> list[str]:
+    """Return the options of a program in the commands on the page about Ray."""
+    page = (ROOT / "docs" / "ray.md").read_text("utf-8")
+    return re.findall(rf"^python deploy/ray/{name} (.*)$", page, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[TwoNodes]:
+    with two_nodes() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory, faces: list[Face]) -> Path:
+    """Parquet files with many faces, each with a name of its own."""
+    folder = tmp_path_factory.mktemp("many")
+    images = [encode(face) for face in faces]
+    for number in range(2):
+        names = [f"face-{number}-{each}" for each in range(FACES // 2)]
+        data = [images[each % len(images)] for each in range(FACES // 2)]
+        table = pa.table({"name": names, "image": data})
+        pq.write_table(table, folder / f"{number}.parquet", row_group_size=GROUP)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, faces: list[Face]) -> Path:
+    """A folder with faces, and with a file that has none."""
+    folder = tmp_path / "images"
+    (folder / "more").mkdir(parents=True)
+    for number, face in enumerate(faces):
+        (folder / "more" / f"{number}.png").write_bytes(encode(face))
+    (folder / "broken.jpg").write_bytes(b"this is none")
+    return folder
+
+
+def parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def unfinished(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob("_job/pending/*/part-*")]
+
+
+def watch(job: "subprocess.Popen[str]", log: Path, reached: Callable[[], bool]) -> None:
+    """Wait for what a program that runs has to reach."""
+    while not reached():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            pytest.fail(f"it ended with {job.wait(0.05)}:\n{log.read_text()}")
+
+
+def test_killed(
+    cluster: TwoNodes, many: Path, store: Store, tmp_path: Path, tell: Callable[[str], None]
+) -> None:
+    """Each face has one row, though a worker, the job itself and a node are killed meanwhile."""
+    began = time.monotonic()
+    output, log = tmp_path / "faces", tmp_path / "log"
+    given = (str(many), str(output), "--image-column", "image", "--name-column", "name")
+    of_model = ("--model", MOBILE, "--store", str(store.root))
+    arguments = (*given, *of_model, "--cpus", "1", "--address", cluster.address)
+
+    def second_is_busy() -> bool:
+        """Tell whether the second node's worker is in the middle of a block."""
+        worker = cluster.worker()
+        return worker is not None and any(f".{worker}." in name for name in unfinished(output))
+
+    job = program("embed.py", *arguments, log=log)
+    watch(job, log, second_is_busy)
+    kill(cluster.worker() or 0)
+    at_kill = len(parts(output))
+    watch(job, log, lambda: len(parts(output)) >= at_kill + 3)
+    job.kill()
+    job.wait()
+    kept = {path: path.stat().st_ino for path in parts(output)}
+
+    job = program("embed.py", *arguments, log=log)
+    watch(job, log, lambda: len(parts(output)) >= len(kept) + 3 and second_is_busy())
+    cluster.kill_second()
+    at_kill = len(parts(output))
+    assert job.wait() == 0, log.read_text()
+
+    rows = pq.read_table(output, columns=["file", "face"]).to_pylist()
+    found = Counter((row["file"], row["face"]) for row in rows)
+    named = pq.read_table(many, columns=["name"])["name"].to_pylist()
+    lost = len({(name, 0) for name in named} - found.keys())
+    doubled = sum(found.values()) - len(found)
+    again = sum(path.stat().st_ino != inode for path, inode in kept.items())
+    tell(
+        f"Ray: rows lost {lost}, rows doubled {doubled}, parts made again {again}; a worker was "
+        f"killed, the job at {len(kept)} of {FACES // GROUP} parts and a node at {at_kill}; "
+        f"{time.monotonic() - began:.0f} s"
+    )
+    assert (len(rows), lost, doubled, again) == (FACES, 0, 0, 0)
+    assert len(kept) < at_kill < FACES // GROUP
+
+
+def test_folder(cluster: TwoNodes, folder: Path, store: Store, tmp_path: Path) -> None:
+    """A row has the server's embedding of a face, or why an image has none; that ends with 1."""
+    output, log = tmp_path / "embeddings", tmp_path / "log"
+    of_model = ("--model", MOBILE, "--store", str(store.root))
+    arguments = (folder.as_uri(), output.as_uri(), *of_model, "--cpus", "1", "--block", "4")
+    job = program("embed.py", *arguments, "--address", cluster.address, log=log)
+    assert job.wait() == embed.EXIT_NO, log.read_text()
+    assert f"{folder}/broken.jpg: the image is not a JPEG" in log.read_text()
+    assert "6 of 7 embeddings" in log.read_text()
+
+    rows = {row["file"]: row for row in pq.read_table(output).to_pylist()}
+    errors = {name: row["error_reason"] for name, row in rows.items() if row["error_reason"]}
+    assert errors == {f"{folder}/broken.jpg": "IMAGE_UNREADABLE"}
+    with embedding.in_process(Settings(model=MOBILE, store=store.root)) as embedder:
+        for number in range(6):
+            file = folder / "more" / f"{number}.png"
+            expected = embedder.embed(GivenFace(EncodedImage(file.read_bytes()), Aligned()))
+            row = rows[str(file)]
+            assert np.allclose(row["embedding"], expected / row["norm"], atol=1e-5)
+    stored = parquet.StoredEmbeddings(parts(output)[0])
+    assert stored.space == store.get(MOBILE).embedding_space
+
+    # All of it is there: no cluster is needed, and none is at that address.
+    again = program("embed.py", *arguments, "--address", "127.0.0.1:1", log=log)
+    assert again.wait() == embed.EXIT_NO, log.read_text()
+    assert "2 of 2 parts are there already" in log.read_text()
+
+
+@pytest.mark.parametrize("command", documented("embed.py"))
+def test_documented(command: str) -> None:
+    """The commands on the page about Ray are understood."""
+    assert embed._parser().parse_args(shlex.split(command)).model == MOBILE

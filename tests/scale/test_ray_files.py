@@ -1,0 +1,146 @@
+"""What the job on Ray reads and leaves, without a cluster."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ray_cluster import FOLDER
+
+from face_embedding_client import parquet
+
+sys.path.insert(0, str(FOLDER))
+from on_ray.inputs import Inputs, InputsError
+from on_ray.outputs import Output, OutputError
+from on_ray.places import PlaceError
+
+SCHEMA = parquet.schema(4, space="a space", model="a model")
+
+
+def inputs(uri: str, **changes: object) -> Inputs:
+    values = {"uri": uri, "block_images": 2, "image_column": "", "name_column": "", "max_bytes": 9}
+    return Inputs(**(values | changes))  # type: ignore[arg-type]
+
+
+def read(source: Inputs, output: Output) -> list[list[tuple[str, bytes]]]:
+    listed = output.begin(source, {})
+    return [
+        [(name, data()) for name, data in source.items(listed.block(number))]
+        for number in range(listed.blocks)
+    ]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder with three images, and with what is none."""
+    folder = tmp_path / "images"
+    (folder / "b").mkdir(parents=True)
+    for name in ("c.PNG", "b/b.jpg", "a.jpg", "a.txt", ".hidden.jpg"):
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def test_folder(images: Path, tmp_path: Path) -> None:
+    """The images of a folder and those below it come in the order of their names, in blocks."""
+    found = read(inputs(str(images)), Output(str(tmp_path / "out"), "run"))
+    assert found == [
+        [(f"{images}/a.jpg", b"a.jpg"), (f"{images}/b/b.jpg", b"b/b.jpg")],
+        [(f"{images}/c.PNG", b"c.PNG")],
+    ]
+
+
+def test_fsspec(images: Path, tmp_path: Path) -> None:
+    """Inputs and results can be where only fsspec reaches: in an archive, and in memory."""
+    archive = tmp_path / "images.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(images / "a.jpg", "faces/a.jpg")
+    output = Output("memory://results", "run")
+    found = read(inputs(f"zip://faces::file://{archive}"), output)
+    assert found == [[("faces/a.jpg", b"a.jpg")]]
+    assert output.missing(1) == [0]
+    output.write(0, [{"file": "a", "error_reason": "WHY"}, {"file": "b", "face": 0}], SCHEMA)
+    assert output.missing(1) == []
+    counts = output.counts()
+    assert (counts.rows, counts.failed) == (2, 1)
+
+
+def test_parquet(tmp_path: Path) -> None:
+    """Rows of Parquet files are named by a column, or by their file and number."""
+    file = tmp_path / "in" / "x.parquet"
+    file.parent.mkdir()
+    images = [{"bytes": b"0", "path": "p"}, {"bytes": b"1", "path": "p"}, None]
+    pq.write_table(pa.table({"id": [7, 8, 9], "image": images}), file, row_group_size=2)
+    named = inputs(str(file.parent), image_column="image", name_column="id")
+    output = Output(str(tmp_path / "out"), "run")
+    listed = output.begin(named, {})
+    assert (listed.images, listed.blocks) == (3, 2)
+    names = [name for name, _ in named.items(listed.block(0))]
+    assert names == ["7", "8"]
+    ((name, data),) = inputs(str(file), image_column="image").items(listed.block(1))
+    assert name == f"{file}#2"
+    with pytest.raises(OSError, match="there is no image"):
+        data()
+
+
+def test_too_large(images: Path, tmp_path: Path) -> None:
+    """No more of a file is read than shows that it is too large."""
+    (images / "a.jpg").write_bytes(bytes(1000))
+    found = read(inputs(str(images)), Output(str(tmp_path / "out"), "run"))
+    assert len(found[0][0][1]) == 10
+
+
+def test_begun_with_others(images: Path, tmp_path: Path) -> None:
+    """Results that were begun with other inputs or on other terms are refused by name."""
+    Output(str(tmp_path / "out"), "first").begin(inputs(str(images)), {"space": "one"})
+    output = Output(str(tmp_path / "out"), "second")
+    with pytest.raises(OutputError, match="was begun with space one, and not two"):
+        output.begin(inputs(str(images)), {"space": "two"})
+    (images / "d.png").write_bytes(b"")
+    with pytest.raises(OutputError, match="they were 3 images; now they are 4"):
+        output.begin(inputs(str(images)), {"space": "one"})
+
+
+def test_unfinished(tmp_path: Path) -> None:
+    """A part that fails on its way is not there; after five times in a run the block is refused."""
+    output = Output(str(tmp_path / "out"), "run")
+    (tmp_path / "out" / "_job" / "pending" / "run").mkdir(parents=True)
+    for _ in range(5):
+        with pytest.raises(ZeroDivisionError):
+            output.write(0, ({"file": str(1 // number)} for number in (1, 0)), SCHEMA)
+    assert output.missing(1) == [0]
+    with pytest.raises(OutputError, match="whoever embedded block 0 was ended 5 times"):
+        output.write(0, [], SCHEMA)
+    output.write(1, [], SCHEMA)
+    assert output.missing(2) == [0]
+
+
+@pytest.mark.parametrize(
+    ("uri", "error", "words"),
+    [
+        ("/nowhere", InputsError, "/nowhere does not exist"),
+        ("unheard-of://x", PlaceError, "unheard-of://x cannot be reached: Protocol not known"),
+    ],
+)
+def test_nowhere(uri: str, error: type[Exception], words: str, tmp_path: Path) -> None:
+    """What cannot be reached or is not there is named."""
+    with pytest.raises(error, match=words):
+        Output(str(tmp_path / "out"), "run").begin(inputs(uri), {})
+
+
+def test_cores() -> None:
+    """Processes that each claim a processor of two have different ones, and no engine has more."""
+    claim = (
+        "import sys, os; sys.path.insert(0, sys.argv[1]); from on_ray import cores\n"
+        "os.sched_setaffinity(0, {0, 1}); cores.claim(1)\n"
+        "print(*os.sched_getaffinity(0), flush=True); input()"
+    )
+    command = [sys.executable, "-c", claim, str(FOLDER)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    taken = [each.stdout.readline().strip() for each in both]
+    for each in both:
+        each.communicate("\n")
+    assert sorted(taken) == ["0", "1"]
