@@ -133,12 +133,15 @@ def too_large(image: pb.Face | pb.DetectRequest, info: ModelInfo) -> InvalidRequ
     size, limit = len(image.encoded), info.max_encoded_bytes
     if size <= limit:
         size, limit = image.ByteSize(), _room(info)
-    if size <= limit:
-        return None
+    return None if size <= limit else image_too_large(size, limit, image.WhichOneof("image") or "")
+
+
+def image_too_large(size: int, limit: int, field: str) -> InvalidRequestError:
+    """Return the error of an image of more bytes than the server takes."""
     return InvalidRequestError(
         f"the image has {size:,} bytes, at most {limit:,} are taken",
         pb.ErrorReason.Name(pb.ERROR_REASON_IMAGE_TOO_LARGE).removeprefix("ERROR_REASON_"),
-        image.WhichOneof("image") or "",
+        field,
         grpc.StatusCode.INVALID_ARGUMENT,
     )
 

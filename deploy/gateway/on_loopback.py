@@ -114,7 +114,7 @@ def _set_port(cluster: dict[str, Any], port: int) -> None:
 @contextlib.contextmanager
 def _running(command: Sequence[str]) -> "Iterator[subprocess.Popen[str]]":
     """Run a program until the block ends; Ctrl-C is for this one alone."""
-    with subprocess.Popen(  # noqa: S603  # our own command
+    with subprocess.Popen(  # our own command
         command, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         try:

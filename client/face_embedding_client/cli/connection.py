@@ -18,6 +18,8 @@ _ADDRESS_VARIABLE = "FACE_EMBEDDING_ADDRESS"
 _TOKEN_FILE_VARIABLE = "FACE_EMBEDDING_TOKEN_FILE"  # noqa: S105  # The name of a variable.
 _DEFAULT_ADDRESS = "127.0.0.1:50051"
 _MAX_TIMEOUT_S = 86_400.0
+# Of tokens, keys and certificates.
+_MOST_BYTES = 1 << 20
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -129,11 +131,17 @@ def _tls(options: argparse.Namespace) -> Tls | None:
 
 
 def _read(file: Path | None, option: str) -> bytes | None:
+    if file is None:
+        return None
     try:
-        # Without the mark that some editors begin a text with.
-        return None if file is None else file.read_bytes().removeprefix(codecs.BOM_UTF8)
+        with file.open("rb") as opened:
+            data = opened.read(_MOST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"--{option}: {file} cannot be read: {error.strerror}") from error
+    if len(data) > _MOST_BYTES:
+        raise UsageError(f"--{option}: {file} has more than {_MOST_BYTES:,} bytes")
+    # Without the mark that some editors begin a text with.
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _seconds(text: str) -> float:

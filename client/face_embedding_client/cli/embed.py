@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from face_embedding_client._errors import FaceEmbeddingError
+from face_embedding_client._errors import FaceEmbeddingError, InvalidRequestError
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import AlignedFace, Embedding, Face, Photograph
 from face_embedding_client.cli import inputs, kept, output, stored
 from face_embedding_client.cli.archive import Named, named
 from face_embedding_client.cli.kept import Answers, Identity, Kept
 from face_embedding_client.cli.output import Failure
+from face_embedding_client.cli.reading import read_image
 from face_embedding_client.cli.reporting import Report
 from face_embedding_client.cli.usage import UsageError
 
@@ -88,7 +89,7 @@ def _answered(
 ) -> Iterator[tuple[int, Answers]]:
     """Yield the numbers of files, as they are answered, with what became of them."""
     ready: deque[_Answered] = deque()
-    unanswered = _unanswered(files, results, ready)
+    unanswered = _unanswered(files, results, ready, client.model_info().max_encoded_bytes)
     answered = (
         _embed_all_faces(client, unanswered, options)
         if options.select == "all"
@@ -107,13 +108,13 @@ def _answered(
 
 
 def _unanswered(
-    files: Sequence[Path], results: Kept | None, ready: deque[_Answered]
+    files: Sequence[Path], results: Kept | None, ready: deque[_Answered], most_bytes: int
 ) -> Iterator[_Read]:
     """Read files; yield those that are to be embedded, and put into `ready` what is known."""
     for number, file in enumerate(files):
         try:
-            data = file.read_bytes()
-        except OSError as error:
+            data = read_image(file, lambda: most_bytes)
+        except (OSError, InvalidRequestError) as error:
             ready.append((number, Identity(str(file)), [error]))
             continue
         if not results:
@@ -157,16 +158,20 @@ def _embed_all_faces(
         yield number, identity, answers
 
 
-def side_of(file: Path, options: argparse.Namespace) -> Face | Embedding:
+def side_of(
+    client: FaceEmbeddingClient, file: Path, options: argparse.Namespace
+) -> Face | Embedding:
     """Read a file as what `--detect` and the flags beside it say that it is, or an embedding.
 
     Raises:
         OSError: if it cannot be read.
+        InvalidRequestError: if it is larger than the server takes.
         UsageError: if it has no such embedding.
     """
     if stored.names_embedding(str(file)):
         return stored.read(str(file))
-    return _face(file.read_bytes(), options)
+    data = read_image(file, lambda: client.model_info().max_encoded_bytes)
+    return _face(data, options)
 
 
 def _face(data: bytes, options: argparse.Namespace) -> Face:

@@ -9,6 +9,7 @@ from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Detections
 from face_embedding_client.cli import inputs, output
 from face_embedding_client.cli.output import Failure
+from face_embedding_client.cli.reading import read_image
 from face_embedding_client.cli.reporting import Report
 from face_embedding_client.cli.usage import UsageError
 
@@ -21,15 +22,16 @@ def faces(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
             raise UsageError(f"--draw takes exactly one photograph, not {len(files)}")
         output.check_output(options.draw, ".png")
         draw_faces = output.drawing().draw_faces
+    most_bytes = client.model_info().max_encoded_bytes
     without = 0
     with (
         Report(files, _row, _print, as_json=options.json) as report,
         output.progress_bar(len(files), "photograph") as bar,
     ):
         for number, file in enumerate(files):
-            found = _find(client, file, options)
+            data, found = _find(client, file, most_bytes, options)
             if options.draw and isinstance(found, Detections):
-                draw_faces(file.read_bytes(), found, options.draw)
+                draw_faces(data, found, options.draw)
             report.add(number, [(str(file), found)])
             without += not (isinstance(found, Detections) and found.faces)
             bar.update()
@@ -37,12 +39,15 @@ def faces(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
 
 
 def _find(
-    client: FaceEmbeddingClient, file: Path, options: argparse.Namespace
-) -> Detections | Failure:
+    client: FaceEmbeddingClient, file: Path, most_bytes: int, options: argparse.Namespace
+) -> tuple[bytes, Detections | Failure]:
+    """Return what is in a file, and the faces in it."""
+    data = b""
     try:
-        return client.detect(file.read_bytes(), upright=options.upright or "auto", outlast=True)
+        data = read_image(file, lambda: most_bytes)
+        return data, client.detect(data, upright=options.upright or "auto", outlast=True)
     except (FaceEmbeddingError, OSError) as error:
-        return output.of_one_file(error)
+        return data, output.of_one_file(error)
 
 
 def _row(name: str, found: Detections | Failure) -> dict[str, Any]:

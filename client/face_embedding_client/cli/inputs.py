@@ -1,6 +1,8 @@
 """Which files a command is for: arguments, folders, and lists of names."""
 
 import argparse
+import codecs
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -11,8 +13,9 @@ from face_embedding_client.cli.usage import UsageError
 # What is taken of a folder: the formats that servers take, if they can.
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif"})
 _STANDARD_INPUT = Path("-")
-# Some editors begin a text with it.
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Some million names.
+_MOST_LIST_BYTES = 1 << 28
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def add_options(command: argparse.ArgumentParser, metavar: str) -> None:
@@ -55,12 +58,22 @@ def files_of(options: argparse.Namespace) -> list[Path]:
 
 def _listed(path: Path, end: bytes) -> list[Path]:
     try:
-        data = sys.stdin.buffer.read() if path == _STANDARD_INPUT else path.read_bytes()
+        with contextlib.ExitStack() as stack:
+            is_file = path != _STANDARD_INPUT
+            list_ = stack.enter_context(path.open("rb")) if is_file else sys.stdin.buffer
+            data = list_.read(_MOST_LIST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"--files-from: {path} cannot be read: {error.strerror}") from error
-    names = data.removeprefix(_BYTE_ORDER_MARK).split(end)
-    if end != b"\0" and b"\0" in data:
-        raise UsageError(f"--files-from: {path} has zero bytes: add --null")
+    if len(data) > _MOST_LIST_BYTES:
+        raise UsageError(f"--files-from: {path} has more than {_MOST_LIST_BYTES:,} bytes")
+    if data.startswith(_UTF_16):
+        raise UsageError(f"--files-from: {path} is UTF-16: save it as UTF-8")
+    names = data.removeprefix(codecs.BOM_UTF8).split(end)
+    if end != b"\0":
+        if b"\0" in data:
+            raise UsageError(f"--files-from: {path} has zero bytes: add --null")
+        # Lists that were written on Windows end each line with both.
+        names = [name.removesuffix(b"\r") for name in names]
     return [Path(os.fsdecode(name)) for name in names if name]
 
 

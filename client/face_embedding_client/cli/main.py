@@ -162,7 +162,7 @@ def _compare(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     sides: dict[str, Face | Embedding] = {}
     try:
         for side, file in files.items():
-            sides[side] = side_of(file, options)
+            sides[side] = side_of(client, file, options)
         result = client.compare(
             sides["first"],
             sides["second"],
@@ -170,7 +170,10 @@ def _compare(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
             operating_point=options.operating_point,
         )
     except (InvalidRequestError, OSError) as error:
-        of_side = error.field.partition(".")[0] if isinstance(error, InvalidRequestError) else side
+        # The server names the side; before it is asked, it is the one that is read.
+        of_side = side
+        if isinstance(error, InvalidRequestError) and len(sides) == len(files):
+            of_side = error.field.partition(".")[0]
         if of_side not in files:
             raise
         return _refused(str(files[of_side]), error, options)

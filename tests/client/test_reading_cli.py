@@ -1,0 +1,105 @@
+"""The command `face-embedding` and files that are none, that are too large, or that lists name."""
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from face_embedding_server.faces.images import Image as Face
+from support import encode
+
+
+@pytest.fixture
+def images(tmp_path: Path, faces: list[Face]) -> list[str]:
+    """Aligned faces as files."""
+    files = [tmp_path / f"{number}.png" for number in range(2)]
+    for file, face in zip(files, faces, strict=False):
+        file.write_bytes(encode(face))
+    return [str(file) for file in files]
+
+
+def write_endlessly(pipe: Path) -> None:
+    with contextlib.suppress(BrokenPipeError), pipe.open("wb") as opened:
+        while True:
+            opened.write(bytes(1 << 16))
+
+
+@pytest.fixture
+def no_files(tmp_path: Path) -> dict[str, Path]:
+    """What is no image file, or far too large for one, and what is said of it."""
+    huge, pipe, device = (tmp_path / name for name in ("huge.jpg", "pipe.jpg", "zero.jpg"))
+    with huge.open("wb") as file:
+        file.truncate(10 << 30)
+    os.mkfifo(pipe)
+    threading.Thread(target=write_endlessly, args=[pipe], daemon=True).start()
+    device.symlink_to("/dev/zero")
+    return {
+        "has 10,737,418,240 bytes, at most": huge,
+        "bytes, at most": pipe,
+        "cannot be read: it is a device, and no file": device,
+        "cannot be read: Is a directory": tmp_path,
+    }
+
+
+@pytest.mark.parametrize("command", ["embed", "faces", "matrix", "compare"])
+def test_no_image_files(
+    command: str, run: Any, images: list[str], no_files: dict[str, Path]
+) -> None:
+    """What cannot be an image is refused by its name, though it be endless."""
+    if command == "compare":
+        said = {words: run(command, images[0], str(file)) for words, file in no_files.items()}
+    else:
+        said = dict.fromkeys(no_files, run(command, *map(str, no_files.values()), images[0]))
+    for words, file in no_files.items():
+        status, _, err = said[words]
+        assert status == 1
+        assert f"{file}: " in err
+        assert words in err
+
+
+def test_too_large_is_not_read(
+    run: Any, images: list[str], no_files: dict[str, Path], tmp_path: Path
+) -> None:
+    """A file that is too large is kept as refused, like any other that the server refuses."""
+    huge, *_ = no_files.values()
+    status = run("embed", str(huge), images[0], "--output", str(tmp_path / "out.npz"))[0]
+    with np.load(tmp_path / "out.npz") as stored:
+        assert (status, stored["names"].tolist()) == (1, images[:1])
+        assert stored["error_reasons"].tolist() == ["IMAGE_TOO_LARGE"]
+
+
+def test_pipe(run: Any, images: list[str], tmp_path: Path) -> None:
+    """A pipe is read once it is written, as those of a shell are."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    data = Path(images[0]).read_bytes()
+    threading.Thread(target=pipe.write_bytes, args=[data], daemon=True).start()
+    assert run("embed", str(pipe))[0] == 0
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_list_from_windows(mark: bytes, run: Any, images: list[str], tmp_path: Path) -> None:
+    """A list whose lines end as on Windows names the same files."""
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(mark + b"".join(f"{name}\r\n".encode() for name in images))
+    assert run("embed", "--files-from", str(listed))[0] == 0
+
+
+def test_list_in_utf_16(run: Any, images: list[str], tmp_path: Path) -> None:
+    """A list in UTF-16 is refused as such."""
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(images), "utf-16")
+    status, _, err = run("embed", "--files-from", str(listed))
+    assert status == 2
+    assert f"{listed} is UTF-16: save it as UTF-8" in err
+
+
+def test_endless_token(run: Any) -> None:
+    """A token file that has no end is refused."""
+    status, _, err = run("health", "--token-file", "/dev/zero")
+    assert status == 2
+    assert "--token-file: /dev/zero has more than 1,048,576 bytes" in err
