@@ -291,6 +291,16 @@ def test_turns(command: str, run: Any, sideways: str) -> None:
     assert "turned clockwise by 270 degrees" in out
 
 
+def test_turned_in_archive(run: Any, sideways: str, tmp_path: Path) -> None:
+    """The .npz tells of a photograph what the JSON does, its turn too."""
+    output = tmp_path / "x.npz"
+    (row,) = json.loads(run("embed", sideways, "--detect", "--json")[1])
+    run("embed", sideways, "--detect", "--output", str(output))
+    with np.load(output) as stored:
+        assert json.loads(str(stored["detections"][0])) == row["detection"]
+    assert row["detection"]["turned_degrees"] == 270
+
+
 @pytest.mark.parametrize("command", ["embed", "compare", "matrix"])
 def test_check_alignment(command: str, run: Any, dark: str) -> None:
     """An aligned face in which nobody is seen is warned of, if that is wanted."""

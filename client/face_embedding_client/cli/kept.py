@@ -212,4 +212,6 @@ def _answer(row: dict[str, Any]) -> Embedding | Failure:
 
 def _detection(row: dict[str, Any]) -> Detection:
     points = {name: (point["x"], point["y"]) for name, point in row["landmarks"].items()}
-    return Detection(Box(**row["box"]), Landmarks(**points), row["score"])
+    return Detection(
+        Box(**row["box"]), Landmarks(**points), row["score"], row.get("turned_degrees", 0)
+    )
