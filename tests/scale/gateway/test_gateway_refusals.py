@@ -1,0 +1,101 @@
+"""What servers refuse, through Envoy: callers without a leave, overload, and stopping."""
+
+import hashlib
+import os
+import signal
+import socket
+from pathlib import Path
+
+import grpc
+import pytest
+from gateway_calls import before, call, compare, embed, sent
+
+from face_embedding.v1 import face_embedding_pb2 as pb
+from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
+from face_embedding_models.store import Store
+from support import wait_until
+from support.processes import FAULTY, Running, serving
+
+MIB = 1 << 20
+
+
+def test_access(store: Store, face: pb.Face, tmp_path: Path) -> None:
+    """A token goes on to the server: without one it is 401, without the permission 403."""
+    digest = hashlib.sha256(b"secret").hexdigest()
+    file = tmp_path / "access.toml"
+    file.write_text(f'[embedder]\npermissions = ["embed"]\ntokens = [{{ sha256 = "{digest}" }}]\n')
+    flags = ("--access", str(file), "--allow-plaintext-tokens", "true", "--detector", "none")
+    with serving(store.root, *flags) as server, before(server, tmp_path) as url:
+        embedding = f"{url}/v1/embeddings", sent(embed(face))
+        comparing = f"{url}/v1/compare", sent(compare(face))
+        found = [
+            call(*embedding),
+            call(*embedding, authorization="Bearer other"),
+            call(*comparing, authorization="Bearer secret"),
+            call(*embedding, authorization="Bearer secret"),
+        ]
+    assert [each.status_code for each in found] == [401, 401, 403, 200]
+    reasons = [each.json()["details"][0]["reason"] for each in found[:3]]
+    assert reasons == ["CREDENTIALS_MISSING", "CREDENTIALS_UNKNOWN", "PERMISSION"]
+
+
+def test_overloaded(store: Store, face: pb.Face, tmp_path: Path) -> None:
+    """What servers refuse that have too much is 429, with when to try again."""
+    mode = tmp_path / "mode"
+    flags = ("--max-bytes-in-flight", str(MIB), "--grace-s", "1", "--detector", "none")
+    with (
+        serving(store.root, *flags, program=(FAULTY, str(mode))) as server,
+        before(server, tmp_path) as url,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        mode.write_text("hang")
+        pixels = pb.RawImage(
+            data=bytes(3 * 112**2), width=112, height=112, channel_order="CHANNEL_ORDER_BGR"
+        )
+        full = embed(*[pb.Face(raw=pixels, aligned=pb.Aligned())] * 32)
+        occupied = pb_grpc.FaceEmbeddingServiceStub(channel).Embed.future(full)
+        wait_until(lambda: server.metric("queue_depth") > 0)
+        answer = call(f"{url}/v1/embeddings", sent(embed(face)))
+        assert not occupied.done()
+    assert (answer.status_code, answer.json()["code"]) == (429, 8)
+    details = {each.pop("@type").rpartition(".")[2]: each for each in answer.json()["details"]}
+    assert details["ErrorInfo"]["reason"] == "OVERLOADED"
+    assert details["RetryInfo"]["retry_delay"].endswith("s")
+
+
+def test_stopping(store: Store, tmp_path: Path) -> None:
+    """While the only server stops, and when it is gone, it is 503; gRPC has Envoy's own words."""
+    flags = ("--drain-s", "30", "--detector", "none")
+    with serving(store.root, *flags) as server, before(server, tmp_path) as url:
+        os.kill(server.pid, signal.SIGTERM)
+        wait_until(lambda: call(f"{url}/v1/models").status_code == 503)
+        stopping = call(f"{url}/v1/models").json()
+        server.process.kill()
+        server.process.wait()
+        wait_until(lambda: "no healthy" in call(f"{url}/v1/models").json()["message"])
+        gone = call(f"{url}/v1/models")
+        with (
+            grpc.insecure_channel(url.removeprefix("http://")) as channel,
+            pytest.raises(grpc.RpcError) as caught,
+        ):
+            pb_grpc.FaceEmbeddingServiceStub(channel).ListModels(pb.ListModelsRequest())
+    assert (stopping["code"], gone.status_code, gone.json()["code"]) == (14, 503, 14)
+    assert caught.value.details() == "no healthy upstream"
+
+
+def test_json_that_stops_to_come(running: Running, tmp_path: Path) -> None:
+    """A request in JSON whose rest does not come is ended: 408."""
+    last = [{}] * 4 + [{"route": {"idle_timeout": "0.1s"}}]
+    manager = {"typed_config": {"route_config": {"virtual_hosts": [{"routes": last}]}}}
+    change = {"static_resources": {"listeners": [{"filter_chains": [{"filters": [manager]}]}]}}
+    with before(running, tmp_path, change) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with (
+            socket.create_connection((host, int(port))) as connection,
+            connection.makefile() as end,
+        ):
+            lines = "POST /v1/detect HTTP/1.1", f"host: {host}", "content-length: 9", "", "{"
+            connection.sendall("\r\n".join(lines).encode())
+            answer = end.read()
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert '"code":4' in answer
