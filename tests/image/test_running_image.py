@@ -61,6 +61,8 @@ def test_server_is_confined(server: Container) -> None:
     for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(status[capabilities], 16) == 0
     assert status["NoNewPrivs"] == "1"
+    limits = Path(f"/proc/{server.pid}/limits").read_text()
+    assert re.search(r"^Max processes +512 +512 ", limits, re.MULTILINE)
 
 
 @pytest.mark.parametrize("folder", ["/", "/opt/face-embedding", "/models", "/certificates"])
