@@ -10,6 +10,8 @@ from deployed import manifest, read, settings
 from programs import CHART, helm, kustomized, rendered, the
 from test_kubernetes import IMAGE, NEWEST, SERVER
 
+from face_embedding_server.settings import ENVIRONMENT_PREFIX, Settings
+
 pytestmark = pytest.mark.slow
 
 FILL = json.dumps(manifest("Job")["spec"]["template"]["spec"]["containers"][0]["args"][1:])
@@ -26,6 +28,7 @@ VARIANTS = {
     "pod monitor": ("--set", "metrics.podMonitor=true"),
     "alone": ("--set", "networkPolicy.enabled=false", "--set", "disruption.enabled=false"),
 }
+VALUES = "helm/face-embedding/values.yaml"
 # Which Helm adds, so that several releases can be in one namespace.
 HELMS = {f"app.kubernetes.io/{name}" for name in ("instance", "managed-by", "version")} | {
     "helm.sh/chart"
@@ -97,6 +100,7 @@ def test_large_numbers_are_written_out() -> None:
     [
         ("modle=x", "modle"),
         ("settings.store=/elsewhere", "store"),
+        ("settings.precison=auto", "precison"),
         ("store.in=pod", "fill"),
         ("autoscaling.by=queues", "by"),
     ],
@@ -106,6 +110,17 @@ def test_wrong_value_is_refused(wrong: str, named: str) -> None:
     result = helm("template", str(CHART), "--set", wrong)
     assert result.returncode != 0
     assert named in result.stderr
+
+
+def test_chart_knows_the_settings() -> None:
+    """The chart takes all settings of the server but those that are its own to give."""
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+    known = schema["properties"]["settings"]["propertyNames"]["enum"]
+    (server,) = the("Deployment", rendered())["spec"]["template"]["spec"]["containers"]
+    given = {each["name"].removeprefix(ENVIRONMENT_PREFIX).lower() for each in server["env"]}
+    image = {name.removeprefix(ENVIRONMENT_PREFIX).lower() for name in IMAGE}
+    own = (given | image) & set(Settings.model_fields) - set(read(VALUES)["settings"])
+    assert set(known) == set(Settings.model_fields) - own
 
 
 def test_chart_is_of_the_images_version() -> None:
