@@ -9,6 +9,7 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageOps
 
+from face_embedding_server.faces import headers
 from face_embedding_server.faces.images import ImageReader
 from support import hostile_images as made
 
@@ -21,8 +22,8 @@ WEBP = made.encoded(PICTURE, "WEBP", lossless=True)
 APP1 = 0xE1
 XMP = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
 ORIENTATION = 0x0112
-SHORT, LONG, SIGNED_SHORT, SIGNED_LONG = 3, 4, 8, 9
-BYTES = {SHORT: "H", LONG: "I", SIGNED_SHORT: "h", SIGNED_LONG: "i"}
+BYTE, SHORT, LONG, SIGNED_BYTE, SIGNED_SHORT, SIGNED_LONG = 1, 3, 4, 6, 8, 9
+BYTES = {SHORT: "H", LONG: "I", SIGNED_BYTE: "b", SIGNED_SHORT: "h", SIGNED_LONG: "i"}
 ORDERS = {"<": b"II*\0", ">": b"MM\0*"}
 
 
@@ -30,7 +31,7 @@ def tiff(order: str, *entries: tuple[int, int, int], thumbnail: int | None = Non
     """Return EXIF of entries (tag, type, value), and of a thumbnail with its own orientation."""
     body = b"".join(
         struct.pack(f"{order}HHI", tag, kind, 1)
-        + struct.pack(order + BYTES[kind], value).ljust(4, b"\0")
+        + struct.pack(order + {**BYTES, BYTE: "B"}[kind], value).ljust(4, b"\0")
         for tag, kind, value in entries
     )
     second = 8 + 2 + len(body) + 4 if thumbnail else 0
@@ -55,6 +56,20 @@ def jpeg(*bodies: bytes, of: bytes = JPEG) -> bytes:
 
 def exif(data: bytes) -> bytes:
     return b"Exif\0\0" + data
+
+
+def elsewhere(position: int, tag: int = ORIENTATION) -> bytes:
+    """Return EXIF whose entries are at that position; of another tag those below it are meant."""
+    entry = struct.pack("<HHHIHHI", 1, ORIENTATION, SHORT, 1, 6, 0, 0)
+    if tag != ORIENTATION:
+        below = struct.pack("<HHHIII", 1, tag, LONG, 1, position + 18, 0)
+        entry = below + entry
+    return ORDERS["<"] + struct.pack("<I", position).ljust(position - 4, b"\0") + entry
+
+
+def behind_frame(body: bytes) -> bytes:
+    at = JPEG.index(b"\xff\xc4")
+    return JPEG[:at] + made.segment(APP1, body) + JPEG[at:]
 
 
 def png(data: bytes, *, behind: bool = False) -> bytes:
@@ -96,6 +111,17 @@ FILES = {
     "JPEG, orientation 9": jpeg(exif(turned(orientation=9))),
     "JPEG, large LONG": jpeg(exif(turned(kind=LONG, orientation=0x60006))),
     "JPEG, padded": jpeg(exif(turned() + bytes(40_000))),
+    "JPEG, entries far": jpeg(exif(elsewhere(1000))),
+    "JPEG, entries at an odd place": jpeg(exif(elsewhere(9))),
+    "JPEG, entries out of order": jpeg(
+        exif(tiff(">", (0x0131, LONG, 9), (ORIENTATION, SHORT, 6), (0x0100, LONG, 9)))
+    ),
+    "JPEG, of entries below": jpeg(exif(elsewhere(8, 0x8769))),
+    "JPEG, behind the frame": behind_frame(exif(turned())),
+    "JPEG, behind the end": JPEG + made.segment(APP1, exif(turned())),
+    "JPEG, filled": jpeg(exif(turned())).replace(b"\xff\xe1", b"\xff\xff\xff\xe1", 1),
+    "JPEG, in APP3": jpeg(exif(turned())).replace(b"\xff\xe1", b"\xff\xe3", 1),
+    "JPEG, small prefix": jpeg(b"exif\0\0" + turned()),
     "MPO": jpeg(exif(turned()), of=TWO_PICTURES),
     "PNG": png(turned(">", LONG)),
     "PNG, behind the pixels": png(turned(), behind=True),
@@ -115,6 +141,40 @@ def test_as_pillow(data: bytes) -> None:
     found = ImageReader().decode(data)
     assert found.shape[:2] == (shown.height, shown.width)
     assert np.abs(found[..., ::-1].astype(int) - np.asarray(shown)).mean() < 1
+
+
+# What libexif 0.6.24 says, by `exif --tag Orientation --ifd 0`: it is in no package to test with.
+# It reads neither a block that goes on in another segment nor a second prefix, and of a number that
+# is too large the lower half.
+NOT_OF_LIBEXIF = {"JPEG, block in two", "JPEG, prefix twice", "JPEG, large LONG"}
+OF_LIBEXIF = {
+    "JPEG, two blocks": 8,
+    "JPEG, last of many": 7,
+    **dict.fromkeys(
+        (
+            "JPEG, second block", "JPEG, damaged block", "JPEG, only a thumbnail",
+            "JPEG, orientation 0", "JPEG, orientation 9", "JPEG, of entries below",
+            "JPEG, behind the end", "JPEG, in APP3", "JPEG, small prefix",
+        ),
+        1,
+    ),
+}  # fmt: skip
+
+
+def test_as_libexif() -> None:
+    """A JPEG is turned as libexif says: by 6, the orientation of most, or as the table has it."""
+    found = {
+        name: headers.inspect(data).orientation
+        for name, data in FILES.items()
+        if name.startswith(("JPEG", "MPO")) and name not in NOT_OF_LIBEXIF
+    }
+    assert found == dict.fromkeys(found, 6) | OF_LIBEXIF
+
+
+def test_byte() -> None:
+    """A byte is taken for an orientation, as by libexif; Pillow does not take it."""
+    data = jpeg(exif(tiff("<", (ORIENTATION, BYTE, 6))))
+    assert headers.inspect(data).orientation == 6
 
 
 def test_twice() -> None:

@@ -14,8 +14,8 @@ _PREFIXES = re.compile(rb"(?:Exif\0\0)*")
 _ORIENTATION = 0x0112
 _ORIENTATIONS = range(1, 9)
 _BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
-# SHORT is what the standard asks for; LONG and both signed ones are written too.
-_TYPES = {3: "H", 4: "I", 8: "h", 9: "i"}
+# SHORT is what the standard asks for; other integers are written too.
+_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
 _ENTRY = "HHI"
 _ENTRY_BYTES = 12
 # The value of an entry stands at its end, or elsewhere if it is larger.
