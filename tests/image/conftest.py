@@ -1,16 +1,14 @@
 """The image and a server of it, made once."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import building
 import pytest
 import trustme
-from containers import SERVICES, Container
-
-Start = Callable[[], Container]
+from containers import SERVICES, Container, Start
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +55,7 @@ def volumes(
 
 @pytest.fixture(scope="session")
 def start(files: Path, image: dict[str, Any], volumes: dict[str, Path]) -> Start:
-    """Starts a server as the compose file says, once its job has filled the volume."""
+    """Starts a server as a service says, once the compose file's job has filled the volume."""
     with (
         building.step("stand-in"),
         Container(files, image, SERVICES["stand-in"], volumes) as job,
@@ -65,8 +63,8 @@ def start(files: Path, image: dict[str, Any], volumes: dict[str, Path]) -> Start
         status, output = job.wait()
     assert status == 0, output
 
-    def started() -> Container:
-        container = Container(files, image, SERVICES["server"], volumes)
+    def started(service: Mapping[str, Any]) -> Container:
+        container = Container(files, image, service, volumes)
         with building.step("start"):
             container.wait_for("serving ")
         return container
@@ -76,6 +74,6 @@ def start(files: Path, image: dict[str, Any], volumes: dict[str, Path]) -> Start
 
 @pytest.fixture(scope="session")
 def server(start: Start) -> Iterator[Container]:
-    """A server of the image."""
-    with start() as container:
+    """A server of the image, as the compose file says."""
+    with start(SERVICES["server"]) as container:
         yield container

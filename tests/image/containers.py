@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,10 @@ class Container:
     def run_beside(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a program of this machine in the container's network."""
         return _run("nsenter", f"--target={self.pid}", "--net", *command)
+
+
+# Starts a server as a service of the compose file's form says.
+Start = Callable[[Mapping[str, Any]], Container]
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:

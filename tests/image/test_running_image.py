@@ -5,19 +5,22 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import building
 import pytest
 import trustme
-from containers import SERVICES, Container
+import yaml
+from containers import SERVICES, Container, Start
 
+from face_embedding_server.faces.images import Image as Face
 from support import MOBILE, encode, person
 from support.made_weights import OWN, own_toml
 from support.own_model import NETWORK, write_manifest
 
+KSERVE = yaml.safe_load((building.ROOT / "deploy" / "kserve" / "runtime.yaml").read_text("utf-8"))
+TRITON = building.ROOT / "examples" / "triton" / "infer.py"
 # What the packages take in the image; see docs/deployment.md.
 MOST_MB = 430
 
@@ -71,13 +74,35 @@ def test_server_can_write_nothing(server: Container, folder: str) -> None:
     assert os.statvfs(f"/proc/{server.pid}/root{folder}").f_flag & os.ST_RDONLY
 
 
-def test_server_ends_when_told(start: Callable[[], Container]) -> None:
+def test_server_ends_when_told(start: Start) -> None:
     """SIGTERM ends the server, which is process 1 of its container, with 0."""
-    with start() as container:
+    with start(SERVICES["server"]) as container:
         container.kill(signal.SIGTERM)
         with building.step("stop"):
             status, output = container.wait()
     assert status == 0, output
+
+
+def test_kserve_runtime_serves(start: Start, faces: list[Face], tmp_path: Path) -> None:
+    """With the settings of KServe's runtime, and the store where KServe puts it, V2 is answered."""
+    (container,) = KSERVE["spec"]["containers"]
+    environment = {each["name"]: each["value"] for each in container["env"]}
+    service = {
+        **SERVICES["server"],
+        "environment": {**environment, "FACE_EMBEDDING_MODEL": MOBILE},
+        "volumes": [f"models:{environment['FACE_EMBEDDING_STORE']}:ro"],
+    }
+    (tmp_path / "face.png").write_bytes(encode(faces[0]))
+    (port,) = container["ports"]
+    address = ("--address", f"127.0.0.1:{port['containerPort']}")
+    with start(service) as server:
+        result = server.run_beside(
+            sys.executable, str(TRITON), MOBILE, str(tmp_path / "face.png"), *address
+        )
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    assert answer["ready"]
+    assert answer["cosine_to_face"] == pytest.approx(dict.fromkeys(answer["cosine_to_face"], 1))
 
 
 def test_onnx_is_imported(files: Path, image: dict[str, Any], volumes: dict[str, Path]) -> None:
