@@ -15,7 +15,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test test-fast test-python serve gateway parity bench peers profile stages fuzz soak reliability scale-test screenshot image-test wheels-arm64 audit sbom docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-fast test-python serve gateway parity bench peers scale profile stages fuzz soak reliability scale-test screenshot image-test wheels-arm64 audit sbom docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -139,6 +139,9 @@ SCALE := build/scale
 
 scale-test: $(SCALE)/.ready  ## run what is beyond one server: Envoy, the gateway, a browser, Ray, vector databases
 	$(SCALE)/bin/python -m pytest --durations=0 tests/scale
+
+scale: $(SCALE)/.ready  ## measure replicas behind Envoy and as processes, with engines that sleep (QUICK=1: 1 and 8)
+	PYTHONPATH=tests:tests/scale $(SCALE)/bin/python benchmarks/scale.py --store $(STORE) $(if $(QUICK),--quick)
 
 $(SCALE)/.ready: tests/scale/requirements.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(SCALE)

@@ -1,10 +1,12 @@
 """The server by its own command line, with another engine: `with_engine.py ENGINE serve ...`.
 
 The engine `constant` gives the same embedding for every face, at once, so that what is left is
-the server's own path and gRPC's. `sleep` gives it after 50 ms, one face at a time, as an engine
-does that has a processor of its own. A server proves itself with the real engine first.
+the server's own path and gRPC's. `sleep` gives it after 50 ms, and `nap` after 5 ms, one face at a
+time, as an engine does that has a processor of its own. A server proves itself with the real engine
+first.
 """
 
+import functools
 import sys
 import threading
 import time
@@ -18,7 +20,7 @@ from face_embedding_server.cli.main import main
 from face_embedding_server.inference.model import ServedModel
 from face_embedding_server.server import Server
 
-SLEEP_S = 0.05
+SLEEP_S, NAP_S = 0.05, 0.005
 
 
 def constant(embedding: np.ndarray) -> Callable[..., np.ndarray]:
@@ -26,19 +28,23 @@ def constant(embedding: np.ndarray) -> Callable[..., np.ndarray]:
     return lambda *_: embedding
 
 
-def sleeping(embedding: np.ndarray) -> Callable[..., np.ndarray]:
+def sleeping(embedding: np.ndarray, seconds: float = SLEEP_S) -> Callable[..., np.ndarray]:
     """Return what embeds slowly, but keeps no processor."""
     turn = threading.Lock()
 
     def embed(*_: Any) -> np.ndarray:
         with turn:
-            time.sleep(SLEEP_S)
+            time.sleep(seconds)
         return embedding
 
     return embed
 
 
-ENGINES = {"constant": constant, "sleep": sleeping}
+ENGINES = {
+    "constant": constant,
+    "sleep": sleeping,
+    "nap": functools.partial(sleeping, seconds=NAP_S),
+}
 _load = Server.load
 
 

@@ -26,6 +26,7 @@ class Proxy:
 
     address: str
     admin_port: int
+    pid: int
 
     def well(self) -> set[int]:
         """Return the ports of the servers that it gives calls to."""
@@ -84,7 +85,7 @@ def proxying(
     command += ["--use-dynamic-base-id"]
     with subprocess.Popen([*map(str, command)]) as process:
         try:
-            proxy = Proxy(f"127.0.0.1:{port}", admin_port)
+            proxy = Proxy(f"127.0.0.1:{port}", admin_port, process.pid)
             wait_until(lambda: _is_before(set(ports[:of]), proxy, process))
             yield proxy
         finally:
