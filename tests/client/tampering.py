@@ -29,6 +29,9 @@ class Tampering(
     def GetModelInfo(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
         return self.forward(self.stub.GetModelInfo, request, context)
 
+    def ListModels(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        return self.forward(self.stub.ListModels, request, context)
+
     def Check(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
         return self.forward(self.health.Check, request, context)
 

@@ -59,6 +59,18 @@ def never_raw(message: Any) -> Any:
     return message
 
 
+def no_models(message: Any) -> Any:
+    if isinstance(message, pb.ListModelsResponse):
+        del message.models[:]
+    return message
+
+
+def no_default(message: Any) -> Any:
+    if isinstance(message, pb.ListModelsResponse):
+        message.models[0].is_default = False
+    return message
+
+
 def out_of_order(message: Any) -> Any:
     if isinstance(message, pb.EmbedResponse) and len(message.results) > 1:
         results = [pb.EmbedResult.FromString(r.SerializeToString()) for r in message.results]
@@ -99,7 +111,9 @@ def always_decides(message: Any) -> Any:
     ("alter", "noticed"),
     [
         (not_serving, {"health"}),
-        (no_version, {"description", "labels"}),
+        (no_version, {"description", "models", "labels"}),
+        (no_models, {"models"}),
+        (no_default, {"models"}),
         (another_label, {"labels", "compare embeddings", "decisions"}),
         (twice_as_long, {"unit length", "raw values", "compare embeddings"}),
         (never_raw, {"raw values"}),

@@ -67,20 +67,16 @@ def _description(session: Session) -> Finding:
 def _models(session: Session) -> Finding:
     """All models are listed, the default one first, and the described one as it is described."""
     info, models = session.info, session.client.list_models()
-    described = [
-        each
+    names = [each.name for each in models]
+    defaults = [each.name for each in models if each.is_default]
+    listed = [
+        (each.name, each.model_version, each.embedding_space, each.embedding_size)
         for each in models
-        if (each.name, each.model_version) == (info.name, info.model_version)
-        and (each.embedding_space, each.embedding_size)
-        == (info.embedding_space, info.embedding_size)
     ]
-    holds = (
-        tuple(each.name for each in models) == info.served_models
-        and [each.name for each in models if each.is_default] == [models[0].name]
-        and len(described) == 1
-    )
-    got = ", ".join(each.name + " (default)" * each.is_default for each in models)
-    return holds, f"{', '.join(info.served_models)}, the first as the default one", got
+    described = (info.name, info.model_version, info.embedding_space, info.embedding_size)
+    holds = names == [*info.served_models] and defaults == names[:1] and described in listed
+    expected = f"{', '.join(info.served_models)}; default {', '.join(info.served_models[:1])}"
+    return holds, expected, f"{', '.join(names)}; default {', '.join(defaults)}"
 
 
 def _labels(session: Session) -> Finding:
