@@ -43,52 +43,53 @@ _TELL_S = 10
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    known = parser()
+    options = known.parse_args(arguments)
     for name in ("select", "upright"):
         if getattr(options, name) and not options.detect:
-            parser.error(f"--{name} needs --detect")
+            known.error(f"--{name} needs --detect")
     if options.name_column and not options.image_column:
-        parser.error("--name-column needs --image-column")
+        known.error("--name-column needs --image-column")
     try:
         return _run(options)
     except (OperatorError, ModelError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        print(f"{known.prog}: error: {error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; the same command goes on", file=sys.stderr)
+        print(f"{known.prog}: interrupted; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("embed.py", description=__doc__.splitlines()[0])
-    parser.add_argument("input", help="a folder of images, or with --image-column of Parquet files")
-    parser.add_argument("output", help="a folder for the results")
-    parser.add_argument("--image-column", default="", help="of Parquet files: has the images")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Return what knows the options."""
+    known = argparse.ArgumentParser("embed.py", description=__doc__.splitlines()[0])
+    known.add_argument("input", help="a folder of images, or with --image-column of Parquet files")
+    known.add_argument("output", help="a folder for the results")
+    known.add_argument("--image-column", default="", help="of Parquet files: has the images")
+    known.add_argument(
         "--name-column", default="", help="of Parquet files: names the images; default: FILE#ROW"
     )
-    parser.add_argument(
+    known.add_argument(
         "--detect", action="store_true", help="the images are photographs, and not aligned faces"
     )
-    parser.add_argument(
+    known.add_argument(
         "--select",
         choices=[each.name.lower() for each in Selection],
         help="which faces of a photograph (default with --detect: only)",
     )
-    parser.add_argument(
+    known.add_argument(
         "--upright",
         choices=("auto", "as_is"),
         help="whether photographs are turned that are sideways (default with --detect: auto)",
     )
-    parser.add_argument(
+    known.add_argument(
         "--block",
         type=cluster.positive,
         default=512,
         help="the images of a result's file (default: 512)",
     )
-    cluster.add_options(parser)
-    return parser
+    cluster.add_options(known)
+    return known
 
 
 def _run(options: argparse.Namespace) -> int:

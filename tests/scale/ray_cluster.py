@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.processes import free_port
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "ray"
 
@@ -26,6 +28,11 @@ os.environ |= {
     # A machine that does much else takes long to start it.
     "RAY_raylet_start_wait_time_s": "300",
     "RAY_agent_register_timeout_ms": "300000",
+    # Workers would wait for all else that this machine does.
+    "RAY_worker_niceness": "0",
+    # Both nodes are this machine: the second one needs ports of its own for Ray Serve.
+    "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(free_port()),
+    "RAY_SERVE_WORKER_PROXY_GRPC_PORT": str(free_port()),
 }
 
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -55,8 +62,12 @@ class TwoNodes:
 
     def worker(self) -> int | None:
         """Return the process of the worker on the second node; None if there is none now."""
-        raylet = self.second.all_processes["raylet"][0].process.pid
-        return next((each for each in _children(raylet) if _is_worker(each)), None)
+        return next(_actors(self.second, b"MapWorker"), None)
+
+    def replicas(self) -> int:
+        """Return how many replicas serve."""
+        nodes = (self.cluster.head_node, self.second)
+        return sum(1 for node in nodes for _ in _actors(node, b"ServeReplica"))
 
     def kill_second(self) -> None:
         """Kill all processes of the second node."""
@@ -94,18 +105,13 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def _children(parent: int) -> Iterator[int]:
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+def _actors(node: Any, name: bytes) -> Iterator[int]:
+    """Yield the processes of a node that Ray has given a name."""
+    raylet = node.all_processes["raylet"][0].process.pid
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            _, ppid = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:
+            _, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == raylet and name in (process / "cmdline").read_bytes():
+                yield int(process.name)
+        except OSError:  # It ended meanwhile.
             continue
-        if int(ppid) == parent:
-            yield int(stat.parent.name)
-
-
-def _is_worker(pid: int) -> bool:
-    try:
-        return b"MapWorker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False

@@ -3,20 +3,30 @@
 import contextlib
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
+import grpc
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ray_cluster import FOLDER, ROOT, TwoNodes, kill, program, two_nodes
 
-from face_embedding_client import parquet
+from face_embedding_client import (
+    FaceEmbeddingClient,
+    FaceEmbeddingError,
+    InvalidRequestError,
+    parquet,
+)
 from face_embedding_models.store import Store
 from face_embedding_server.evaluation import embedding
 from face_embedding_server.faces.face import Aligned, EncodedImage
@@ -24,18 +34,18 @@ from face_embedding_server.faces.face import Face as GivenFace
 from face_embedding_server.faces.images import Image as Face
 from face_embedding_server.settings import Settings
 from support import MOBILE, encode
+from support.processes import free_port
 
 sys.path.insert(0, str(FOLDER))
 import embed
 
+with warnings.catch_warnings():
+    # Ray Serve's own.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import serve
+
 FACES = 3000
 GROUP = 50
-
-
-def documented(name: str) -> list[str]:
-    """Return the options of a program in the commands on the page about Ray."""
-    page = (ROOT / "docs" / "ray.md").read_text("utf-8")
-    return re.findall(rf"^python deploy/ray/{name} (.*)$", page, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +91,57 @@ def watch(job: "subprocess.Popen[str]", log: Path, reached: Callable[[], bool]) 
     while not reached():
         with contextlib.suppress(subprocess.TimeoutExpired):
             pytest.fail(f"it ended with {job.wait(0.05)}:\n{log.read_text()}")
+
+
+def test_serve(
+    cluster: TwoNodes, faces: list[Face], store: Store, tmp_path: Path, tell: Callable[[str], None]
+) -> None:
+    """Ray Serve answers our client as the server does, and has a replica more under load."""
+    began = time.monotonic()
+    port, log = free_port(), tmp_path / "log"
+    of_model = ("--model", MOBILE, "--store", str(store.root), "--cpus", "1", "--in-flight", "2")
+    arguments = (*of_model, "--port", str(port), "--address", cluster.address)
+    images = [encode(face) for face in faces]
+    serving = program("serve.py", *arguments, log=log)
+    watch(serving, log, lambda: "serving " in log.read_text())
+    with (
+        embedding.in_process(Settings(model=MOBILE, store=store.root)) as embedder,
+        FaceEmbeddingClient(f"127.0.0.1:{port}", timeout_s=60) as client,
+        ThreadPoolExecutor(8) as callers,
+    ):
+        assert client.is_serving()
+        assert client.model_info().embedding_space == store.get(MOBILE).embedding_space
+        embedded = client.embed(images[0])
+        expected = embedder.embed(GivenFace(EncodedImage(images[0]), Aligned()))
+        assert np.allclose(embedded.values, expected / embedded.norm, atol=1e-5)
+        assert client.compare(images[0], embedded).cosine_similarity > 0.9999
+        assert not client.detect(images[0]).faces[1:]
+        with pytest.raises(InvalidRequestError) as refused:
+            client.embed(b"no image")
+        assert (refused.value.reason, refused.value.field) == (
+            "IMAGE_UNREADABLE",
+            "faces[0].encoded",
+        )
+        with pytest.raises(FaceEmbeddingError) as unserved:
+            list(client.embed_stream([("a", images[0])]))
+        assert unserved.value.code is grpc.StatusCode.UNIMPLEMENTED
+        with FaceEmbeddingClient(f"127.0.0.1:{port}", round_robin=True) as balanced:
+            assert np.array_equal(balanced.embed(images[0]).values, embedded.values)
+        assert cluster.replicas() == 1
+        calls = 0
+
+        def another_replica() -> bool:
+            nonlocal calls
+            calls += len(list(callers.map(client.embed, images * 10)))
+            return cluster.replicas() == 2
+
+        watch(serving, log, another_replica)
+    serving.send_signal(signal.SIGINT)
+    assert serving.wait() == serve.EXIT_INTERRUPTED
+    tell(
+        f"Ray Serve: failed calls 0 of {calls}, 1 replica became 2 under load; "
+        f"{time.monotonic() - began:.0f} s"
+    )
 
 
 def test_killed(
@@ -156,7 +217,11 @@ def test_folder(cluster: TwoNodes, folder: Path, store: Store, tmp_path: Path) -
     assert "2 of 2 parts are there already" in log.read_text()
 
 
-@pytest.mark.parametrize("command", documented("embed.py"))
-def test_documented(command: str) -> None:
+@pytest.mark.parametrize("program", [embed, serve])
+def test_documented(program: ModuleType) -> None:
     """The commands on the page about Ray are understood."""
-    assert embed._parser().parse_args(shlex.split(command)).model == MOBILE
+    page = (ROOT / "docs" / "ray.md").read_text("utf-8")
+    commands = re.findall(rf"^python deploy/ray/{program.__name__}.py (.*)$", page, re.MULTILINE)
+    assert commands
+    for command in commands:
+        assert program.parser().parse_args(shlex.split(command)).model == MOBILE

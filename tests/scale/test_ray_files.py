@@ -5,17 +5,24 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ray_cluster import FOLDER
 
 from face_embedding_client import parquet
+from face_embedding_models.store import Store
+from face_embedding_server.faces.face import Detect, Selection
+from face_embedding_server.inference import threads
+from face_embedding_server.settings import Settings
+from support import MOBILE, encode, person
 
 sys.path.insert(0, str(FOLDER))
 from on_ray.inputs import Inputs, InputsError
 from on_ray.outputs import Output, OutputError
 from on_ray.places import PlaceError
+from on_ray.worker import Job, Worker
 
 SCHEMA = parquet.schema(4, space="a space", model="a model")
 
@@ -130,17 +137,48 @@ def test_nowhere(uri: str, error: type[Exception], words: str, tmp_path: Path) -
         Output(str(tmp_path / "out"), "run").begin(inputs(uri), {})
 
 
-def test_cores() -> None:
+def test_cores(tmp_path: Path) -> None:
     """Processes that each claim a processor of two have different ones, and no engine has more."""
     claim = (
         "import sys, os; sys.path.insert(0, sys.argv[1]); from on_ray import cores\n"
-        "os.sched_setaffinity(0, {0, 1}); cores.claim(1)\n"
+        "os.sched_setaffinity(0, {0, 1}); cores.claim(1, sys.argv[2])\n"
         "print(*os.sched_getaffinity(0), flush=True); input()"
     )
-    command = [sys.executable, "-c", claim, str(FOLDER)]
+    command = [sys.executable, "-c", claim, str(FOLDER), str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     both = [subprocess.Popen(command, **pipes) for _ in range(2)]
     taken = [each.stdout.readline().strip() for each in both]
     for each in both:
         each.communicate("\n")
     assert sorted(taken) == ["0", "1"]
+
+
+def test_photographs(store: Store, tmp_path: Path) -> None:
+    """All faces of a photograph have a row each with where they are, or are told to be missing."""
+    photographs, results = tmp_path / "photographs", tmp_path / "out"
+    photographs.mkdir()
+    images = {"none": np.zeros((300, 300, 3), np.uint8), "one": person()}
+    for name, image in (images | {"two": np.hstack([person(), person()])}).items():
+        (photographs / f"{name}.png").write_bytes(encode(image))
+    source = inputs(str(photographs), block_images=3, max_bytes=1 << 20)
+    output = Output(str(results), "run")
+    output.begin(source, {})
+    stored = store.get(MOBILE)
+    job = Job(
+        Settings(model=MOBILE, store=store.root, max_faces_per_request=1),
+        source,
+        str(results),
+        "run",
+        Detect(Selection.ALL),
+        stored.embedding_space,
+        stored.version,
+        threads.available_cpus(),
+    )
+    done = Worker(job)({"block": np.array([0])})
+    assert (done["faces"].tolist(), done["failed"].tolist()) == ([2], [2])
+    none, one, two, missing = pq.read_table(results / "part-000000.parquet").to_pylist()
+    assert none["error_reason"] == "NO_FACE_FOUND"
+    assert (one["face"], one["faces_found"], two["faces_found"]) == (0, 1, 2)
+    assert one["detection"]["box"]["width"] > 50
+    assert np.linalg.norm(one["embedding"]) == pytest.approx(1, abs=1e-5)
+    assert missing["error_reason"] == "FACES_MISSING"

@@ -15,11 +15,15 @@ from face_embedding_server.inference import threads
 _claims: list[socket.socket] = []
 
 
-def claim(count: int) -> None:
+def claim(count: int, among: str = "face-embedding") -> None:
     """Keep this process to so many processors, if it may use more.
 
     Which ones is left to chance, as others may share them out too; where fewer are free, the rest
     is shared.
+
+    Args:
+        count: how many.
+        among: the name of those who share the processors of this machine out in this way.
 
     Source: `sched_setaffinity(2)`, `unix(7)` on abstract names.
     """
@@ -27,18 +31,19 @@ def claim(count: int) -> None:
         return
     allowed = list(os.sched_getaffinity(0))
     random.shuffle(allowed)
-    taken = list(itertools.islice(filter(_is_free, allowed), count))
+    free = (cpu for cpu in allowed if _is_free(f"{among}/cpu-{cpu}"))
+    taken = list(itertools.islice(free, count))
     others = [cpu for cpu in allowed if cpu not in taken]
     os.sched_setaffinity(0, [*taken, *others][:count])
 
 
-def _is_free(cpu: int) -> bool:
-    """Take a processor if nobody has it: a name that only one process can have."""
-    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+def _is_free(name: str) -> bool:
+    """Take a name that only one process of this machine can have, if nobody has it."""
+    taken = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        name.bind(f"\0face-embedding/cpu-{cpu}")
+        taken.bind(f"\0{name}")
     except OSError:
-        name.close()
+        taken.close()
         return False
-    _claims.append(name)
+    _claims.append(taken)
     return True
