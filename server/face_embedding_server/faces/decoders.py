@@ -32,7 +32,12 @@ _END_OF_IMAGE_BYTES = 2
 # Of samplings that hardly anybody writes. OpenCV decodes them, and does not tell of damage.
 _UNKNOWN_SAMPLING = "Could not determine subsampling"
 _AVIF = re.compile(r"AVIF: +(?!NO)\S")
-_TO_BGR = {"BGRA": cv2.COLOR_BGRA2BGR, "BGRa": cv2.COLOR_BGRA2BGR, "L": cv2.COLOR_GRAY2BGR}
+_TO_BGR = {
+    "BGRA": cv2.COLOR_BGRA2BGR,
+    "BGRa": cv2.COLOR_BGRA2BGR,
+    "L": cv2.COLOR_GRAY2BGR,
+    "I;16": cv2.COLOR_GRAY2BGR,
+}
 
 
 def decode(file: ImageFile) -> _Pixels:
@@ -110,6 +115,9 @@ def _decode_heic(data: bytes) -> _Pixels:
         pixels = np.asarray(picture)
     except Exception as error:  # Of damaged files it raises a dozen kinds.
         raise damaged("its pixel data cannot be decoded") from error
+    if pixels.dtype == np.uint16:
+        # Of grey it leaves as many bits as there are, in the upper ones of 16.
+        pixels = (pixels >> 8).astype(np.uint8)
     return cv2.cvtColor(pixels, _TO_BGR[picture.mode]) if picture.mode in _TO_BGR else pixels  # type: ignore[return-value]  # it is uint8
 
 

@@ -44,6 +44,7 @@ _TURNS = {
     (0, 1): 2, (1, 1): 7, (2, 1): 4, (3, 1): 5,
 }  # fmt: skip
 _HEVC, _AV1, _GRID = b"hvc1", b"av01", b"grid"
+_AUXILIARY, _NOTHING = b"auxl", b"free"
 
 
 class _Item(NamedTuple):
@@ -88,9 +89,27 @@ def inspect(data: bytes) -> ImageFile:
         # Its decoder turns a HEIC by itself.
         exif.UPRIGHT if is_hevc else _TURNS[turn, mirror],
         size.width * size.height,
-        data,
+        _without_others(data, *boxes[b"meta"]),
         decoder=Decoder.HEIC if is_hevc else Decoder.AVIF,
     )
+
+
+def _without_others(data: bytes, start: int, end: int) -> bytes:
+    """Return a file in which no picture is another's transparency, which decoders decode as well.
+
+    It may be of any size, and means nothing here. Its reference gets a kind that nobody reads.
+    """
+    kept = bytearray()
+    done = 0
+    for kind, place in _boxes(data, start + _VERSION_BYTES, end):
+        if kind == b"iref":
+            for reference, (body, _) in _boxes(data, place[0] + _VERSION_BYTES, place[1]):
+                if reference == _AUXILIARY:
+                    # Before its body there is its length, or its kind and a longer one.
+                    at = data.rindex(_AUXILIARY, done, body)
+                    kept += data[done:at] + _NOTHING
+                    done = at + len(_NOTHING)
+    return bytes(kept + data[done:]) if kept else data
 
 
 def _check_tiles(tiles: list[_Item], size: ImageSize) -> None:
