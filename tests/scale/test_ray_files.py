@@ -92,6 +92,26 @@ def test_parquet(tmp_path: Path) -> None:
         data()
 
 
+def test_large_row_group(tmp_path: Path) -> None:
+    """Of a row group of 240 MB a part is in memory at a time."""
+    file = tmp_path / "large.parquet"
+    noise = np.random.default_rng(1)
+    images = [noise.bytes(40_000) for _ in range(6000)]
+    pq.write_table(pa.table({"image": images}), file, row_group_size=len(images))
+    reading = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import pyarrow as pa; from on_ray.inputs import Inputs\n"
+        "group = {'file': sys.argv[2], 'row_group': 0, 'first_row': 0}\n"
+        "inputs = Inputs(sys.argv[2], 1, 'image', '', 1 << 20)\n"
+        "read = sum(len(data()) for _, data in inputs.items(pa.Table.from_pylist([group])))\n"
+        "print(read, pa.default_memory_pool().max_memory())"
+    )
+    command = [sys.executable, "-c", reading, str(FOLDER), str(file)]
+    read, most = map(int, subprocess.check_output(command).split())
+    assert read == 240_000_000
+    assert most < 0.6 * read
+
+
 def test_too_large(images: Path, tmp_path: Path) -> None:
     """No more of a file is read than shows that it is too large."""
     (images / "a.jpg").write_bytes(bytes(1000))

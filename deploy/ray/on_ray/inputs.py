@@ -33,6 +33,7 @@ _LISTED = pa.schema(
 _DIGEST, _IMAGES, _TERMS = "digest", "images", "terms"
 # Rows of a Parquet file that are in memory at a time.
 _READ_ROWS = 32
+_READ_BYTES = 1 << 20
 
 # The name of an image, and what reads it or raises an `OSError`.
 Item: TypeAlias = tuple[str, Callable[[], bytes]]
@@ -132,7 +133,10 @@ class Inputs:
 
     def _rows(self, filesystem: fs.FileSystem, group: dict[str, Any]) -> Iterator[Item]:
         number = itertools.count(group["first_row"])
-        with pq.ParquetFile(filesystem.open_input_file(group["file"])) as parquet:
+        # Unasked, it reads all of a row group at once.
+        with pq.ParquetFile(
+            filesystem.open_input_file(group["file"]), buffer_size=_READ_BYTES, pre_buffer=False
+        ) as parquet:
             for batch in parquet.iter_batches(_READ_ROWS, [group["row_group"]], self._columns):
                 for image, name in zip(batch[0], batch[-1], strict=True):
                     at = next(number)
