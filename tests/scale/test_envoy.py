@@ -3,15 +3,18 @@
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+import yaml
 from fleets import CALLERS, Fleet, Load, fleet, request
-from proxies import Proxy, proxying
+from proxies import DEPLOYED, DRAIN_S, Proxy, proxying
 
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import (
@@ -87,6 +90,30 @@ def test_one_connection(three: Fleet, proxy: Proxy, faces: list[Image], tell: Te
     tell(f"one connection: calls of the servers {counts}, {max(counts) / share - 1:+.1%} at most")
     assert sum(counts) == CALLS
     assert all(0.9 * share <= count <= 1.1 * share for count in counts)
+
+
+def test_stopped(three: Fleet, proxy: Proxy, face: RawFace, tmp_path: Path, tell: Tell) -> None:
+    """One of two Envoys stops, as it does in Kubernetes: no call fails."""
+    with ExitStack() as stack:
+        stopping = stack.enter_context(proxying(three.ports, tmp_path))
+        both = f"ipv4:{stopping.address},{proxy.address}"
+        client = stack.enter_context(FaceEmbeddingClient(both))
+        load = stack.enter_context(Load(lambda: client.embed(face)))
+        load.more()
+        subprocess.run(before_stopping(stopping), check=True)
+        os.kill(stopping.pid, signal.SIGTERM)
+        load.more()
+    tell(f"one of two Envoys stopped: failed calls {len(load.failures)} of {load.calls}")
+    assert load.failures == []
+
+
+def before_stopping(proxy: Proxy) -> list[str]:
+    """Return what Kubernetes runs before it stops Envoy, for this one."""
+    deployment = next(yaml.safe_load_all((DEPLOYED / "kubernetes.yaml").read_text("utf-8")))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    *command, script = container["lifecycle"]["preStop"]["exec"]["command"]
+    script = script.replace("/9901", f"/{proxy.admin_port}")
+    return [*command, script.replace("sleep 25", f"sleep {DRAIN_S + 1}")]
 
 
 def test_request_id(proxy: Proxy, faces: list[Image]) -> None:
