@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
 import trustme
-from fleets import fleet
+from fleets import fleet, request
 from proxies import Proxy, deployed, proxying
 
+from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_client import (
     FaceEmbeddingClient,
     NotPermittedError,
@@ -90,6 +92,18 @@ def test_no_token(secured: Secured, faces: list[Image]) -> None:
         assert client.model_info().name
         with pytest.raises(NotPermittedError):
             client.embed(RawFace(faces[0], "BGR"))
+
+
+def test_named_by_address(secured: Secured, faces: list[Image]) -> None:
+    """The servers know a caller without a token by its address, whatever it says that it is."""
+    trust = grpc.ssl_channel_credentials(secured.edge.cert_pem.bytes())
+    with (
+        grpc.secure_channel(edge_address(secured), trust) as channel,
+        pytest.raises(grpc.RpcError, match=r"'envoy/127\.0\.0\.1' may not call"),
+    ):
+        pb_grpc.FaceEmbeddingServiceStub(channel).Embed(
+            request(faces[0]), metadata=[("x-caller", "somebody-else")]
+        )
 
 
 def test_plaintext(secured: Secured) -> None:
