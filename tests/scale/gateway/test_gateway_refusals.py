@@ -1,22 +1,26 @@
 """What servers refuse, through Envoy: callers without a leave, overload, and stopping."""
 
+import contextlib
 import hashlib
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import pytest
 from gateway_calls import before, call, compare, embed, sent
+from proxies import proxying
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
 from support import wait_until
-from support.processes import FAULTY, Running, serving
+from support.processes import FAULTY, Running, memory_kb, serving
 
 MIB = 1 << 20
+HEAP_MB = 100
 
 
 def test_access(store: Store, face: pb.Face, tmp_path: Path) -> None:
@@ -83,19 +87,43 @@ def test_stopping(store: Store, tmp_path: Path) -> None:
     assert caught.value.details() == "no healthy upstream"
 
 
+def begun(url: str, body: bytes) -> socket.socket:
+    """Begin a request in JSON, of which one byte never comes."""
+    host, port = url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=0.3)
+    lines = "POST /v1/detect HTTP/1.1", "host: x", f"content-length: {len(body) + 1}", "", ""
+    # It may be ended before, or not be read.
+    with contextlib.suppress(OSError):
+        connection.sendall("\r\n".join(lines).encode() + body)
+    return connection
+
+
 def test_json_that_stops_to_come(running: Running, tmp_path: Path) -> None:
     """A request in JSON whose rest does not come is ended: 408."""
     last = [{}] * 4 + [{"route": {"idle_timeout": "0.1s"}}]
     manager = {"typed_config": {"route_config": {"virtual_hosts": [{"routes": last}]}}}
     change = {"static_resources": {"listeners": [{"filter_chains": [{"filters": [manager]}]}]}}
-    with before(running, tmp_path, change) as url:
-        host, port = url.removeprefix("http://").split(":")
-        with (
-            socket.create_connection((host, int(port))) as connection,
-            connection.makefile() as end,
-        ):
-            lines = "POST /v1/detect HTTP/1.1", f"host: {host}", "content-length: 9", "", "{"
-            connection.sendall("\r\n".join(lines).encode())
-            answer = end.read()
-    assert answer.startswith("HTTP/1.1 408 ")
-    assert '"code":4' in answer
+    with before(running, tmp_path, change) as url, begun(url, b"{") as connection:
+        connection.settimeout(None)
+        answer = b"".join(iter(lambda: connection.recv(MIB), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":4' in answer
+
+
+def test_memory(running: Running, tmp_path: Path, tell: Callable[[str], None]) -> None:
+    """Requests in JSON that stay unfinished have only so much memory, and others go on after."""
+    limit = {"typed_config": {"max_heap_size_bytes": HEAP_MB * MIB}}
+    change = {"overload_manager": {"resource_monitors": [limit]}}
+    with (
+        proxying([running.port], tmp_path, change) as proxy,
+        contextlib.ExitStack() as unfinished,
+    ):
+        url = f"http://{proxy.address}"
+        for _ in range(30):
+            unfinished.enter_context(begun(url, b" " * 20 * MIB))
+        peak_mb = memory_kb(proxy.pid, "VmHWM") / 1024
+        unfinished.close()
+        wait_until(lambda: call(f"{url}/v1/models").status_code == 200)
+    tell(f"30 unfinished requests of 20 MiB: Envoy had {peak_mb:.0f} MB of {HEAP_MB}")
+    # It looks ten times a second, in which more can come.
+    assert peak_mb < 4 * HEAP_MB
