@@ -1,11 +1,11 @@
-"""What servers refuse, through Envoy: callers without a leave, overload, and stopping."""
+"""What is refused through Envoy: strangers, overload, stopping, and JSON without an end."""
 
 import contextlib
 import hashlib
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -16,31 +16,56 @@ from proxies import proxying
 from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding.v1 import face_embedding_pb2_grpc as pb_grpc
 from face_embedding_models.store import Store
-from support import wait_until
+from face_embedding_server.inference import operating_points
+from face_embedding_server.inference.operating_points import Calibration, OperatingPoint
+from support import MOBILE, wait_until
 from support.processes import FAULTY, Running, memory_kb, serving
 
 MIB = 1 << 20
 HEAP_MB = 100
+POINT = OperatingPoint("fmr-1e-3", 0.5, 0.4, 0.6, 0.001, 0.002, 0.03, 0.04)
 
 
-def test_access(store: Store, face: pb.Face, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def guarded(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Envoy before a server with an operating point, that knows one caller for each permission."""
+    folder = tmp_path_factory.mktemp("guarded")
+    access, calibration = folder / "access.toml", folder / "calibration.json"
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("embed", "decide")}
+    access.write_text(
+        "".join(
+            f'[{name}]\npermissions = ["{name}"]\ntokens = [{{ sha256 = "{digest}" }}]\n'
+            for name, digest in digests.items()
+        )
+    )
+    operating_points.write(
+        Calibration(store.get(MOBILE).embedding_space, 10, 1000, (POINT,)), calibration
+    )
+    flags = ["--access", str(access), "--allow-plaintext-tokens", "true", "--detector", "none"]
+    flags += ["--calibration", str(calibration)]
+    with serving(store.root, *flags) as server, before(server, folder) as url:
+        yield url
+
+
+def test_access(guarded: str, face: pb.Face) -> None:
     """A token goes on to the server: without one it is 401, without the permission 403."""
-    digest = hashlib.sha256(b"secret").hexdigest()
-    file = tmp_path / "access.toml"
-    file.write_text(f'[embedder]\npermissions = ["embed"]\ntokens = [{{ sha256 = "{digest}" }}]\n')
-    flags = ("--access", str(file), "--allow-plaintext-tokens", "true", "--detector", "none")
-    with serving(store.root, *flags) as server, before(server, tmp_path) as url:
-        embedding = f"{url}/v1/embeddings", sent(embed(face))
-        comparing = f"{url}/v1/compare", sent(compare(face))
-        found = [
-            call(*embedding),
-            call(*embedding, authorization="Bearer other"),
-            call(*comparing, authorization="Bearer secret"),
-            call(*embedding, authorization="Bearer secret"),
-        ]
+    embedding = f"{guarded}/v1/embeddings", sent(embed(face))
+    found = [
+        call(*embedding),
+        call(*embedding, authorization="Bearer other"),
+        call(*embedding, authorization="Bearer decide"),
+        call(*embedding, authorization="Bearer embed"),
+    ]
     assert [each.status_code for each in found] == [401, 401, 403, 200]
     reasons = [each.json()["details"][0]["reason"] for each in found[:3]]
     assert reasons == ["CREDENTIALS_MISSING", "CREDENTIALS_UNKNOWN", "PERMISSION"]
+
+
+def test_no_similarity(guarded: str, face: pb.Face) -> None:
+    """A similarity that a caller may not know is NaN, which JSON has as a text."""
+    request = sent(compare(face, operating_point=POINT.name))
+    answer = call(f"{guarded}/v1/compare", request, authorization="Bearer decide").json()
+    assert (answer["decision"], answer["cosine_similarity"]) == ("DECISION_MATCH", "NaN")
 
 
 def test_overloaded(store: Store, face: pb.Face, tmp_path: Path) -> None:
