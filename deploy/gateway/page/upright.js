@@ -1,7 +1,9 @@
 // Turns what the server turns and Chromium does not: WebP by its EXIF orientation.
 
-const ORIENTATION = 0x0112;
+const HAS_EXIF = 0x08; // A flag of the canvas.
 const LITTLE_ENDIAN = 0x4949; // "II"
+const ORIENTATION = 0x0112;
+const LONG = 4;
 
 // Where a picture goes that is w wide and h high, by orientation: what `setTransform` of a canvas takes.
 const TURNS = {
@@ -35,7 +37,9 @@ export async function upright(file) {
 function webpOrientation(file) {
   const isAt = (at, name) => [...name].every((letter, index) => file.getUint8(at + index) === letter.charCodeAt());
   try {
-    if (!isAt(0, 'RIFF') || !isAt(8, 'WEBP')) return undefined;
+    if (!isAt(0, 'RIFF') || !isAt(8, 'WEBPVP8X')) return undefined;
+    // What the canvas does not speak of does not count.
+    if (!(file.getUint8(20) & HAS_EXIF)) return undefined;
     let at = 12;
     while (!isAt(at, 'EXIF')) {
       const size = file.getUint32(at + 4, true);
@@ -54,7 +58,9 @@ function tiffOrientation(file, start) {
   const directory = start + file.getUint32(start + 4, isLittle);
   const entries = file.getUint16(directory, isLittle);
   for (let entry = directory + 2; entry < directory + 2 + 12 * entries; entry += 12) {
-    if (file.getUint16(entry, isLittle) === ORIENTATION) return file.getUint16(entry + 8, isLittle);
+    if (file.getUint16(entry, isLittle) !== ORIENTATION) continue;
+    const isLong = file.getUint16(entry + 2, isLittle) === LONG;
+    return isLong ? file.getUint32(entry + 8, isLittle) : file.getUint16(entry + 8, isLittle);
   }
   return undefined;
 }
