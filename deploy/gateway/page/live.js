@@ -17,7 +17,11 @@ export async function watch(element) {
       if (text === null && !kept.length) return;
       if (text !== null) kept.push({ time: performance.now(), samples: parse(text) });
       if (kept.length > KEPT + 1) kept.shift();
-      if (kept.length > 1) show(element, kept[0], kept.at(-1));
+      const latest = kept.at(-1);
+      // Of several servers any answers, and one that was started anew has begun to count anew.
+      const earlier = kept.find((each) => each !== latest && started(each) === started(latest));
+      element.hidden = text === null || !earlier;
+      if (!element.hidden) show(element, earlier, latest);
     }
     await new Promise((resolve) => setTimeout(resolve, INTERVAL_MS));
   }
@@ -34,7 +38,12 @@ function show(element, earlier, later) {
   for (const [name, text] of Object.entries(texts)) {
     element.querySelector(`[data-figure="${name}"]`).textContent = text;
   }
-  element.hidden = false;
+}
+
+/** Returns when the processes began whose metrics these are, by which they are known. */
+function started({ samples }) {
+  const times = samples.filter(({ name }) => name === 'process_start_time_seconds');
+  return times.map(({ value }) => value).join();
 }
 
 function duration(seconds) {

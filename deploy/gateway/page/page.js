@@ -30,14 +30,14 @@ function ask(photograph) {
   queue = queue.then(async () => {
     if (!photographs.includes(photograph)) return;
     try {
-      if (!info) await chooseModel(part('#model').value);
+      if (!info) await begin();
       const answer = await api.embed(info.name, photograph.file, Number(info.limits.max_encoded_bytes));
       // The model can be replaced at any time.
       if (answer.faces[0].embedding.space !== info.embedding_space) await chooseModel(info.name);
       await photograph.found(answer, { width: info.input_width, height: info.input_height });
     } catch (error) {
       photograph.failed(error);
-      if (error.reason?.startsWith('CREDENTIALS_')) part('#access').open = true;
+      offerAccess(error);
     }
     show();
   });
@@ -85,16 +85,25 @@ function firstPair(faces) {
 }
 
 /** Shows which models there are, and has the default one answer. */
-async function start() {
-  part('#problem').hidden = true;
+async function begin() {
+  const names = await api.modelNames();
+  part('#model').replaceChildren(...names.map((name) => new Option(name)));
+  await chooseModel(names[0]);
+}
+
+/** Does something about the model, and shows what goes wrong with it. */
+async function attempt(action) {
   try {
-    const names = await api.modelNames();
-    part('#model').replaceChildren(...names.map((name) => new Option(name)));
-    await chooseModel(names[0]);
+    await action();
+    part('#problem').hidden = true;
   } catch (error) {
     showError(part('#problem'), error);
-    if (error.reason?.startsWith('CREDENTIALS_')) part('#access').open = true;
+    offerAccess(error);
   }
+}
+
+function offerAccess({ reason }) {
+  if (reason?.startsWith('CREDENTIALS_')) part('#access').open = true;
 }
 
 async function chooseModel(name) {
@@ -122,19 +131,15 @@ part('#files').onchange = ({ target }) => {
   target.value = ''; // So that the same file can be chosen again.
 };
 part('#clear').onclick = () => [...photographs].forEach(remove);
-part('#model').onchange = async ({ target }) => {
-  part('#problem').hidden = true;
-  try {
+part('#model').onchange = ({ target }) =>
+  attempt(async () => {
     await chooseModel(target.value);
     photographs.forEach(ask);
-  } catch (error) {
-    showError(part('#problem'), error);
-  }
-};
-part('#access form').onsubmit = async (event) => {
+  });
+part('#access form').onsubmit = (event) => {
   event.preventDefault();
   api.useToken(part('#token').value);
-  await start();
+  attempt(begin);
 };
 document.onpaste = ({ clipboardData }) => add([...clipboardData.files]);
 document.ondragover = (event) => {
@@ -150,5 +155,5 @@ document.ondrop = (event) => {
   add([...event.dataTransfer.files]);
 };
 
-queue = start();
+queue = attempt(begin);
 watch(part('#live'));

@@ -24,7 +24,8 @@ export function showError(element, error) {
 
 /** Draws an aligned face; nothing if there is no picture of it. */
 export function drawCrop(canvas, face) {
-  canvas.setAttribute('aria-label', `Face ${face.number} of ${face.photograph.file.name}, aligned`);
+  const how = face.crop ? 'aligned' : 'of which there is no picture';
+  canvas.setAttribute('aria-label', `Face ${face.number} of ${face.photograph.file.name}, ${how}`);
   // Even the same size clears what is there.
   [canvas.width, canvas.height] = [face.crop?.width ?? 1, face.crop?.height ?? 1];
   if (face.crop) canvas.getContext('2d').putImageData(face.crop, 0, 0);

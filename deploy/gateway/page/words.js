@@ -4,7 +4,7 @@ const AGAIN = 'Try again in a moment.';
 const ACCESS = 'Give a token that this server knows, under "Access" at the end of the page.';
 
 const ADVICE = {
-  NO_FACE_FOUND: 'Take a photograph in which the face is larger, or crop it; faces under masks are not found.',
+  NO_FACE_FOUND: 'Crop the photograph: small faces in large ones are missed.',
   IMAGE_UNREADABLE: 'Save it as JPEG, PNG or WebP. HEIC is read by servers that have the extra "heif".',
   IMAGE_TOO_LARGE: 'Make the photograph smaller.',
   NO_DETECTOR: 'Start the server with a detector: --detector mtcnn or --detector yunet.',
@@ -21,6 +21,7 @@ const ADVICE = {
   NO_GATEWAY: 'See whether the gateway still runs, and try again.',
   FILE_UNREADABLE: 'Choose the file again: it was changed or taken away.',
   HTTP_404: 'The gateway does not know this path: its configuration and this page are of different versions.',
+  HTTP_408: 'The photograph did not come in time: try again, or make it smaller.',
   HTTP_413: 'The gateway takes no request that large: make the photograph smaller.',
   HTTP_503: 'The gateway reaches no server: see whether one runs, and says SERVING.',
   HTTP_504: 'The server took longer than the gateway waits: try again.',
