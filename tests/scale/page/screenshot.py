@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from browsing import Page, browser, gateway
@@ -15,7 +16,7 @@ from support import MOBILE
 
 # Enough for photographs of this size; the README's pictures are small.
 COLOURS = 200
-WIDTH, SCALE = 1088, 0.85
+WIDTH, MARGIN, SCALE = 1088, 16, 0.85
 
 
 def main() -> None:
@@ -33,31 +34,26 @@ def main() -> None:
         pairs = ["--pairs", lfw / "pairs_aligned.csv", "--images", lfw / "aligned"]
         run("calibrate", "--model", MOBILE, "--store", store, *pairs, "--output", calibration)
         with gateway(store, "--calibration", str(calibration)) as address, browser() as chrome:
-            page = Page(chrome, address)
-            page.resize(WIDTH, is_phone=False)
-            photographs = [file.resolve() for file in options.photographs]
-            page.add(*photographs)
-            # Once more, as the first of a size makes the detector ready for it.
-            page.one("#clear").click()
-            page.add(*photographs)
-            page.run("document.activeElement.blur();")
-            picture = chrome.execute_cdp_cmd("Page.captureScreenshot", clip(page))["data"]
-    with Image.open(io.BytesIO(base64.b64decode(picture))) as whole:
-        whole.convert("RGB").quantize(COLOURS).save(options.output, optimize=True)
+            take(Page(chrome, address), options.photographs, options.output)
     print(f"{options.output}: {options.output.stat().st_size:,} bytes")  # noqa: T201  # a command
 
 
-def clip(page: Page) -> dict[str, object]:
-    """What to take: the page down to the end of the photographs, and a margin."""
+def take(page: Page, photographs: Sequence[Path], output: Path) -> None:
+    """Write a picture of the page with photographs, down to the last of them, as PNG."""
+    page.resize(WIDTH, is_phone=False)
+    files = [file.resolve() for file in photographs]
+    page.add(*files)
+    # Once more, as the first of a size makes the detector ready for it.
+    page.one("#clear").click()
+    page.add(*files)
+    page.run("document.activeElement.blur();")
     place = page.one("#photographs").rect
-    area = {
-        "x": 0,
-        "y": 0,
-        "width": WIDTH,
-        "height": place["y"] + place["height"] + 16,
-        "scale": SCALE,
-    }
-    return {"captureBeyondViewport": True, "clip": area}
+    height = place["y"] + place["height"] + MARGIN
+    clip = {"x": 0, "y": 0, "width": WIDTH, "height": height, "scale": SCALE}
+    options = {"captureBeyondViewport": True, "clip": clip}
+    picture = page.chrome.execute_cdp_cmd("Page.captureScreenshot", options)["data"]
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as whole:
+        whole.convert("RGB").quantize(COLOURS).save(output, optimize=True)
 
 
 def run(*arguments: object) -> None:

@@ -4,8 +4,10 @@ import base64
 from pathlib import Path
 
 import pytest
+import screenshot
 from axe_core_python.selenium import Axe
 from browsing import Page
+from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
@@ -116,6 +118,16 @@ def test_no_other_hosts(page: Page, people: list[Path]) -> None:
         """
         assert page.run(script, other.url("/picture.png")) == ["error", "refused"]
         assert not other.requests
+
+
+def test_screenshot(page: Page, people: list[Path], tmp_path: Path) -> None:
+    """The picture for the documentation has the page down to the photographs, and is small."""
+    file = tmp_path / "page.png"
+    screenshot.take(page, people, file)
+    with Image.open(file) as picture:
+        assert picture.width == round(screenshot.WIDTH * screenshot.SCALE)
+        assert picture.height > picture.width / 2
+    assert file.stat().st_size < 200_000
 
 
 def test_nothing_is_kept(page: Page, people: list[Path]) -> None:

@@ -23,7 +23,7 @@ def test_refusals(page: Page, people: list[Path], tmp_path: Path) -> None:
     text.write_text("no photograph")
     page.add(nobody, text, *people[:2])
     assert error_of(page, nobody).startswith("NO_FACE_FOUND: faces[0]")
-    assert "or crop it" in error_of(page, nobody)
+    assert "Crop the photograph" in error_of(page, nobody)
     assert error_of(page, text).startswith("IMAGE_UNREADABLE: faces[0]")
     assert "Save it as JPEG" in error_of(page, text)
     assert float(page.text("#similarity")) > 0
