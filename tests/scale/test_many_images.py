@@ -1,0 +1,85 @@
+"""The command `embed` with many images: what it costs, and that a kill loses nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faces_in_parquet import ROOT
+
+from face_embedding_client.parquet import StoredEmbeddings, vectors
+from face_embedding_models.store import Store
+from support import Golden, wait_until
+from support.processes import child_environment, serving
+
+IMAGES = 6_000
+# Processor time of the fastest engine for one face of MobileFaceNet, int8 on two cores.
+ENGINE_MS = 1.6
+MAX_MB = 300
+# Nothing is computed, so that what is left is the command.
+CONSTANT = (str(ROOT / "benchmarks" / "with_engine.py"), "constant")
+
+
+@pytest.fixture
+def images(golden: Golden, tmp_path: Path) -> list[Path]:
+    """Copies of aligned faces."""
+    contents = [file.read_bytes() for file in golden.files]
+    files = [tmp_path / f"{number:05}.png" for number in range(IMAGES)]
+    for number, file in enumerate(files):
+        file.write_bytes(contents[number % len(contents)])
+    return files
+
+
+def test_killed(
+    images: list[Path], store: Store, tmp_path: Path, tell: Callable[[str], None]
+) -> None:
+    """Killed in the middle and gone on with, it gives a row for each image, and is no limit."""
+    output, part = tmp_path / "x.parquet", tmp_path / "x.parquet.part"
+    listed = tmp_path / "list"
+    listed.write_text("\n".join(map(str, images)))
+    flags = ["embed", "--files-from", str(listed), "--output", str(output)]
+    with serving(store.root, program=CONSTANT) as server:
+        command = [sys.executable, "-m", "face_embedding_client", *flags]
+        command += ["--address", server.address]
+        first = begun(command)
+        wait_until(lambda: part.exists() and part.stat().st_size > 1 << 20)
+        first.send_signal(signal.SIGKILL)
+        usage = ended(first)
+        kept = [json.loads(line) for line in part.read_bytes().splitlines()[1:-1]]
+        assert 0 < len(kept) < IMAGES
+        again = ended(begun([*command, "--resume"]))
+    batches = list(StoredEmbeddings(output).faces(["file", "embedding"]))
+    names = [name for batch in batches for name in batch.column("file").to_pylist()]
+    assert names == [str(image) for image in images]
+    norms = np.concatenate([np.linalg.norm(vectors(batch), axis=1) for batch in batches])
+    np.testing.assert_allclose(norms, 1, atol=1e-5)
+    spent_ms = 1e3 * sum(each.ru_utime + each.ru_stime for each in (usage, again)) / IMAGES
+    peak_mb = max(usage.ru_maxrss, again.ru_maxrss) / 1024
+    tell(
+        f"embed: {IMAGES:,} images, killed after {len(kept):,}: {len(names):,} rows, "
+        f"{spent_ms:.2f} ms of processor time each, peak {peak_mb:.0f} MB"
+    )
+    assert spent_ms < ENGINE_MS
+    assert peak_mb < MAX_MB
+
+
+def begun(command: list[str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=child_environment(),
+    )
+
+
+def ended(process: "subprocess.Popen[bytes]") -> "os.struct_rusage":
+    """Wait for a process, and return what it used."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode in (0, -signal.SIGKILL)
+    return usage
