@@ -1,7 +1,10 @@
-"""The command `face-embedding` and files that are none, that are too large, or that lists name."""
+"""The command `face-embedding`, and what it reads and prints that is out of the ordinary."""
 
 import contextlib
 import os
+import shlex
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,8 @@ import numpy as np
 import pytest
 
 from face_embedding_server.faces.images import Image as Face
-from support import encode
+from support import RunningServer, encode
+from support.processes import child_environment
 
 
 @pytest.fixture
@@ -103,3 +107,67 @@ def test_endless_token(run: Any) -> None:
     status, _, err = run("health", "--token-file", "/dev/zero")
     assert status == 2
     assert "--token-file: /dev/zero has more than 1,048,576 bytes" in err
+
+
+@pytest.mark.parametrize("command", ["embed", "faces", "matrix"])
+def test_names_stay_on_a_line(command: str, run: Any, images: list[str], tmp_path: Path) -> None:
+    """Line breaks in a name, and what steers a terminal, are printed as escapes."""
+    odd, junk = tmp_path / "a\nb.png", tmp_path / "\x1b[2J.png"
+    Path(images[0]).rename(odd)
+    junk.write_bytes(b"junk")
+    _, out, err = run(command, str(odd), images[1], str(junk))
+    assert r"a\nb" in out + err
+    assert r"\x1b[2J.png: encoded: the image is not" in err
+    assert "\x1b" not in out + err
+
+
+def test_the_same_file_twice(run: Any, images: list[str], tmp_path: Path) -> None:
+    """A file that is named twice has one embedding under its name."""
+    output = tmp_path / "x.npz"
+    run("embed", images[0], images[0], "--output", str(output))
+    assert run("compare", f"{output}#{images[0]}", images[0])[0] == 0
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "face_embedding_client", *arguments]
+
+
+@pytest.mark.slow
+def test_closed_streams(server: RunningServer, images: list[str], tmp_path: Path) -> None:
+    """Where standard streams are closed, nothing that is opened later takes their place."""
+    output = tmp_path / "x.npz"
+    given = command("embed", images[0], "gone.png", "--output", str(output))
+    script = f"{shlex.join([*given, '--address', server.address])} <&- >&- 2>&-"
+    done = subprocess.run(["/bin/sh", "-c", script], check=False, env=child_environment())
+    with np.load(output) as stored:
+        assert (done.returncode, stored["names"].tolist()) == (1, images[:1])
+
+
+@pytest.mark.slow
+def test_list_from_nowhere(server: RunningServer) -> None:
+    """A list from a standard input that is closed names no files."""
+    given = command("embed", "--files-from", "-", "--address", server.address)
+    script = f"{shlex.join(given)} <&-"
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], check=False, env=child_environment(), stderr=subprocess.PIPE
+    )
+    assert (done.returncode, done.stderr) == (2, b"face-embedding: error: no files are named\n")
+
+
+@pytest.mark.slow
+def test_answers_that_cannot_be_printed(
+    server: RunningServer, images: list[str], tmp_path: Path
+) -> None:
+    """Where what is printed finds no room, that is said, and the output is written."""
+    output = tmp_path / "x.npz"
+    given = command("embed", *images, "--output", str(output), "--address", server.address)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            given, check=False, stdout=full, stderr=subprocess.PIPE, text=True,
+            env={**child_environment(), "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stderr == (
+        "face-embedding: cannot print: No space left on device; what is not printed is kept all "
+        f"the same\n2 of 2 embeddings in {output}\n"
+    )

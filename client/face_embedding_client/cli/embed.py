@@ -199,7 +199,7 @@ def _print(options: argparse.Namespace, name: str, outcome: Embedding | Failure)
     if not isinstance(outcome, Embedding):
         output.print_failure(name, outcome)
         return
-    parts = [f"{name}: norm {outcome.norm:.3f}"]
+    parts = [f"{output.on_a_line(name)}: norm {outcome.norm:.3f}"]
     if not options.output:
         parts += [f"{value:+.4f}" for value in outcome.values[:4]] + ["…"]
     if outcome.detection:

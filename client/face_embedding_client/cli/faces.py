@@ -64,7 +64,7 @@ def _print(name: str, found: Detections | Failure) -> None:
     count = len(found.faces)
     number = {0: "no face", 1: "1 face"}.get(count, f"{count} faces")
     turned = output.turned_words(found.faces[0]) if found.faces else ""
-    print(f"{name}: {found.width}×{found.height}, {number}{turned}")
+    print(f"{output.on_a_line(name)}: {found.width}×{found.height}, {number}{turned}")
     for index, face in enumerate(found.faces):
         points = output.landmark_points(face.landmarks).items()
         where = ", ".join(f"{part.replace('_', ' ')} {x:.0f} {y:.0f}" for part, (x, y) in points)

@@ -36,6 +36,7 @@ EXIT_UNHEARD = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    output.open_streams()
     output.show_anything()
     try:
         try:

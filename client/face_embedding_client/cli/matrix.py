@@ -40,7 +40,8 @@ def matrix(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
         facts = {"names": names, "cosine_similarity": similarities.tolist()}
         print(json.dumps(facts, indent=2))
     else:
-        _print(short_names(names, _COLUMN_CHARACTERS), similarities)
+        labels = short_names(list(map(output.on_a_line, names)), _COLUMN_CHARACTERS)
+        _print(labels, similarities)
     return int(len(names) < len(outcomes))
 
 

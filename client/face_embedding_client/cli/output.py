@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -56,6 +57,9 @@ _MEASURES = {
 }
 
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
 def check_output(output: Path, *suffixes: str) -> None:
     """Refuse, before any work, a file that could not be written after it."""
     if output.suffix not in suffixes:
@@ -66,11 +70,31 @@ def check_output(output: Path, *suffixes: str) -> None:
         raise UsageError(f"the output {output} is there, and is no file that can be written")
 
 
+def open_streams() -> None:
+    """Open what a caller closed of standard input, output and error, to nowhere.
+
+    A file or connection that is opened later would take the number of a closed one, and get what
+    libraries print; and Python prints errors to standard output where there is no other.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # It takes the least number that is free.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
 def show_anything() -> None:
     """Let names be printed that a terminal cannot show, or that are no text: as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def on_a_line(name: str) -> str:
+    """Return a name with its line breaks, and what steers terminals, as escapes."""
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], name)
 
 
 def flush() -> None:
@@ -142,7 +166,7 @@ def print_failure(name: str, failure: Failure) -> None:
     """Say on standard error why there is nothing for a file."""
     facts = failure_row(name, failure)["error"]
     words = _request_words(facts.get("request_id", ""))
-    print(f"{name}: {facts['message']}{words}", file=sys.stderr)
+    print(f"{on_a_line(name)}: {facts['message']}{words}", file=sys.stderr)
 
 
 def detection_row(detection: Detection) -> dict[str, Any]:
@@ -189,4 +213,4 @@ def print_warnings(name: str, warnings: Iterable[FaceWarning]) -> None:
         words = warning.reason.replace("_", " ").lower()
         measure = _MEASURES.get(warning.reason, "measured")
         facts = f"{measure}: {warning.value:.3g}, limit {warning.limit:.3g}"
-        print(f"{name}: warning: {words} ({facts})", file=sys.stderr)
+        print(f"{on_a_line(name)}: warning: {words} ({facts})", file=sys.stderr)

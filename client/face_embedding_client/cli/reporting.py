@@ -53,8 +53,9 @@ class Report(Generic[T]):
         self._waiting[number] = outcomes
         with self._printing():
             while self._next in self._waiting:
-                self._print(self._waiting.pop(self._next))
+                # It has its answer, whether that can be printed or not.
                 self._next += 1
+                self._print(self._waiting.pop(self._next - 1))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         nothing = self._next == 0 and not self._waiting
@@ -78,7 +79,8 @@ class Report(Generic[T]):
             if self._as_json:
                 self._print_row({"name": name, "error": _UNANSWERED})
             else:
-                print(f"{name}: {_UNANSWERED['message']}", file=sys.stderr)
+                words = _UNANSWERED["message"]
+                print(f"{output.on_a_line(name)}: {words}", file=sys.stderr)
         count = len(self._files)
         where = f"; the others are kept in {self._kept}" if self._kept else ""
         print(f"{missing} of {count} files have no answer{where}", file=sys.stderr)
@@ -99,7 +101,10 @@ class Report(Generic[T]):
     def _printing(self) -> Iterator[None]:
         try:
             yield
-        except OSError:
+        except OSError as error:
             if not self._kept:
                 raise
             output.fall_silent()
+            if not isinstance(error, BrokenPipeError):
+                words = f"cannot print: {error.strerror}; what is not printed is kept all the same"
+                print(f"face-embedding: {words}", file=sys.stderr)

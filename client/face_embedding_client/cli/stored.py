@@ -66,15 +66,17 @@ def read(text: str) -> Embedding:
     of_format = _format(path)
     try:
         found = of_format.rows_of(path, name)
-        if len(found) != 1:
+        # The same file may have been named twice.
+        rows = found if name or len(found) == 1 else []
+        named: list[Embedding] = [of_format.read(path, row) for row in rows]
+        if not named or any((each.values != named[0].values).any() for each in named):
             wanted = f"named '{name}'" if name else f"in it: say which as FILE{path.suffix}#NAME"
             raise UsageError(f"{path} has {len(found)} embeddings {wanted}")
-        embedding: Embedding = of_format.read(path, *found)
     except (KeyError, ValueError, IndexError, zipfile.BadZipFile, EOFError) as error:
         raise UsageError(
             f"{path} is no file of embeddings with their space, as 'embed --output' writes it"
         ) from error
-    return embedding
+    return named[0]
 
 
 def _parts(text: str) -> tuple[Path, str]:

@@ -1,6 +1,7 @@
 """What a command line says where nobody reads it, or it lacks something: never a traceback."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,16 @@ def test_full_disk(name: str, arguments: tuple[str, ...]) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("No space left on device")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_closed_streams() -> None:
+    """With its standard streams closed a command does what it does, and says nothing."""
+    script = f"{shlex.join(program(PROGRAMS[0], *LIST))} <&- >&- 2>&-"
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], check=False, capture_output=True, env=buffered()
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 @pytest.mark.slow
