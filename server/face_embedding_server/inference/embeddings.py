@@ -1,11 +1,13 @@
 """Embeddings as numbers: normalising, checking and comparing them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from face_embedding_models.similarity import NEARLY_ONE
 from face_embedding_models.texts import clipped
 from face_embedding_server.errors import Reason, Refusal
 
@@ -49,13 +51,12 @@ class EmbeddingSpace:
 def cosine_similarity(first: Vector, second: Vector) -> float:
     """Return the cosine of the angle between two vectors, in [-1, 1].
 
-    It is 1 if they are equal, and NaN if one is zero or not finite.
+    It is 1 if they are equal or differ by rounding alone, as a stored embedding of length 1 does
+    from the raw one of its image, and NaN if one is zero or not finite.
     """
     a, b = first.astype(np.float64), second.astype(np.float64)
-    # The root of a number's square is that number, which the product of two roots is not.
     cosine = float(a @ b / np.sqrt((a @ a) * (b @ b)))
-    # In this order a NaN stays one.
-    return min(max(cosine, -1.0), 1.0)
+    return math.copysign(1.0, cosine) if abs(cosine) > NEARLY_ONE else cosine
 
 
 def _invalid(what: str) -> Refusal:

@@ -37,6 +37,16 @@ def test_equal(cosine: Cosine) -> None:
 
 
 @pytest.mark.parametrize("cosine", COSINES.values(), ids=COSINES)
+def test_rounded(cosine: Cosine) -> None:
+    """A vector has a cosine of exactly 1 to the same one at length 1, and to nothing else."""
+    norms = [np.float32(np.linalg.norm(each.astype(np.float64))) for each in VECTORS]
+    pairs = list(zip(VECTORS, norms, strict=True))
+    assert {cosine(each, each / norm) for each, norm in pairs} == {1.0}
+    other = np.array([1, 1e-5], np.float32)
+    assert cosine(np.array([1, 0], np.float32), other) < 1
+
+
+@pytest.mark.parametrize("cosine", COSINES.values(), ids=COSINES)
 def test_bounds(cosine: Cosine) -> None:
     """Of vectors that are nearly parallel it is never above 1."""
     assert max(cosine(each, each * np.float32(3)) for each in VECTORS) <= 1
@@ -62,4 +72,15 @@ def test_same_face(client: FaceEmbeddingClient, faces: list[Face]) -> None:
     files = [encode(np.roll(face, shift, axis=1)) for face in faces for shift in (0, 3)]
     stored = [client.embed(file, raw=raw) for file in files for raw in (True, False)]
     answers = [client.compare(each, each, threshold=1.0) for each in (*files, *stored)]
+    assert {(each.cosine_similarity, each.decision) for each in answers} == {(1.0, "MATCH")}
+
+
+def test_stored_face(client: FaceEmbeddingClient, faces: list[Face]) -> None:
+    """An image matches its own stored embedding at a threshold of 1, raw or of length 1."""
+    files = [encode(face) for face in faces]
+    answers = [
+        client.compare(file, client.embed(file, raw=raw), threshold=1.0)
+        for file in files
+        for raw in (True, False)
+    ]
     assert {(each.cosine_similarity, each.decision) for each in answers} == {(1.0, "MATCH")}
