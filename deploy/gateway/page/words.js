@@ -5,7 +5,7 @@ const ACCESS = 'Give a token that this server knows, under "Access" at the end o
 
 const ADVICE = {
   NO_FACE_FOUND: 'Crop the photograph: small faces in large ones are missed.',
-  IMAGE_UNREADABLE: 'Save it as JPEG, PNG or WebP. HEIC is read by servers that have the extra "heif".',
+  IMAGE_UNREADABLE: 'Save it as JPEG, PNG, WebP or AVIF. HEIC is read by servers that have the extra "heif".',
   IMAGE_TOO_LARGE: 'Make the photograph smaller.',
   NO_DETECTOR: 'Start the server with a detector: --detector mtcnn or --detector yunet.',
   MODEL_UNKNOWN: 'Reload the page: other models are served now.',
