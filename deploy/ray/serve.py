@@ -3,7 +3,7 @@
     python deploy/ray/serve.py --model NAME --port 50051
 
 Ray Serve's gRPC proxy takes the calls, on every node, and hands each to a replica with the model in
-its process. `EmbedStream`, TLS and permissions are not there: see docs/ray.md.
+its process. TLS and permissions are not there: see docs/ray.md.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -37,7 +37,7 @@ from face_embedding_server.inference.workers import Workers
 from face_embedding_server.rpc import status
 from face_embedding_server.rpc.admission import Admission
 from face_embedding_server.rpc.face_embedding import METHODS, FaceEmbeddingService
-from face_embedding_server.rpc.methods import Method
+from face_embedding_server.rpc.methods import AnyMethod, Method, StreamMethod
 from face_embedding_server.rpc.patience import Patience
 from face_embedding_server.settings import Settings
 from face_embedding_server.telemetry.metrics import Metrics
@@ -62,54 +62,107 @@ class Replica:
         cores.claim(cpus)
         registry = Registry(chosen, Metrics())
         registry.load()
-        # It is asked by streams alone, which end before they get here.
         admission = Admission(
             chosen.max_bytes_in_flight, Patience(chosen.patience_s), chosen.stream_idle_s
         )
         self._service = FaceEmbeddingService(registry, admission, chosen, Workers())
-        self._pool = ThreadPoolExecutor(threads.handlers())
+        self._calls = ThreadPoolExecutor(threads.handlers())
+        self._streams = ThreadPoolExecutor(threads.STREAMS)
 
     async def answer(self, method: Method, request: Message, call: RayServegRPCContext) -> Message:
         """Answer a call of a method, or end it with a status that has its reason."""
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._pool, method.answer, self._service, request)
+            return await loop.run_in_executor(self._calls, method.answer, self._service, request)
         except Exception as error:
-            refusal = status.report(error)
-        told = status.status_of(refusal)
-        call.set_code(status.code_of(refusal))
-        call.set_details(told.message)
-        call.set_trailing_metadata([(status.STATUS_DETAILS_KEY, told.SerializeToString())])
-        return Empty()
+            _refuse(call, error)
+            return Empty()
+
+    async def answer_stream(
+        self, method: StreamMethod, requests: AsyncIterator[Message], call: RayServegRPCContext
+    ) -> AsyncIterator[Message]:
+        """Answer a stream of a method."""
+        loop = asyncio.get_running_loop()
+
+        async def following() -> Message | None:
+            return await anext(requests, None)
+
+        def items() -> Iterator[bytes]:
+            while item := asyncio.run_coroutine_threadsafe(following(), loop).result():
+                yield item.SerializeToString()
+
+        stream = _StreamCall()
+        answers = method.answer(self._service, items(), stream)  # type: ignore[arg-type]  # Enough.
+        taken = self._streams.submit(next, answers, None)
+        try:
+            while answer := await asyncio.wrap_future(taken):
+                yield answer
+                taken = self._streams.submit(next, answers, None)
+        except Exception as error:
+            _refuse(call, error)
+            # Without an error a stream ends as if all were well.
+            raise
+        finally:
+            stream.end()
+            # A thread may be inside them.
+            taken.add_done_callback(lambda _: answers.close())
 
     async def Check(self, _: health_pb2.HealthCheckRequest) -> Message:  # noqa: N802  # Its name.
         """Say that the model is loaded, as it is."""
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 
-
-def _of(method: Method) -> Any:
-    async def answer(self: Replica, request: Message, grpc_context: RayServegRPCContext) -> Message:
-        return await self.answer(method, request, grpc_context)
-
-    return answer
-
-
-def _unimplemented(name: str) -> Any:
-    async def answer(_: Replica, __: Any, grpc_context: RayServegRPCContext) -> Any:
+    async def Watch(  # noqa: N802  # Its name.
+        self, _: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[Message]:
+        """Say that this is not there: a client that balances then calls without it."""
         grpc_context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        grpc_context.set_details(f"{name} is not served on Ray")
-        # Without an error a stream ends as if all were well.
-        raise NotImplementedError(name)
+        raise NotImplementedError("Watch")
         yield
 
-    return answer
+
+class _StreamCall:
+    """What a stream wants of its call."""
+
+    def __init__(self) -> None:
+        self.end: Callable[[], None] = lambda: None
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        """Have a function called when the call is over, which it is not."""
+        self.end = callback
+        return True
+
+    def cancel(self) -> None:
+        """Do without: Ray Serve takes the answers, however slow a caller is."""
 
 
-for each in METHODS:
-    answer = _of(each) if isinstance(each, Method) else _unimplemented(each.name)
-    setattr(Replica, each.name, answer)
-# A client that balances takes this for a server without health, and calls it.
-Replica.Watch = _unimplemented("Watch")  # type: ignore[attr-defined]  # It is told here.
+def _refuse(call: RayServegRPCContext, error: Exception) -> None:
+    refusal = status.report(error)
+    told = status.status_of(refusal)
+    call.set_code(status.code_of(refusal))
+    call.set_details(told.message)
+    call.set_trailing_metadata([(status.STATUS_DETAILS_KEY, told.SerializeToString())])
+
+
+def _of(method: AnyMethod) -> Any:
+    """Return a method of the contract in the form in which Ray Serve calls it."""
+    if isinstance(method, Method):
+
+        async def answer(self: Replica, request: Any, grpc_context: RayServegRPCContext) -> Message:
+            return await self.answer(method, request, grpc_context)
+
+        return answer
+
+    async def answers(
+        self: Replica, requests: Any, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[Message]:
+        async for each in self.answer_stream(method, requests, grpc_context):
+            yield each
+
+    return answers
+
+
+for _method in METHODS:
+    setattr(Replica, _method.name, _of(_method))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """Embedding on a Ray cluster: no face is lost or there twice, whatever is killed meanwhile."""
 
 import contextlib
+import itertools
 import re
 import shlex
 import signal
@@ -14,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
-import grpc
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +23,6 @@ from ray_cluster import FOLDER, ROOT, TwoNodes, kill, program, two_nodes
 
 from face_embedding_client import (
     FaceEmbeddingClient,
-    FaceEmbeddingError,
     InvalidRequestError,
     parquet,
 )
@@ -122,9 +121,15 @@ def test_serve(
             "IMAGE_UNREADABLE",
             "faces[0].encoded",
         )
-        with pytest.raises(FaceEmbeddingError) as unserved:
-            list(client.embed_stream([("a", images[0])]))
-        assert unserved.value.code is grpc.StatusCode.UNIMPLEMENTED
+        items = zip("0123456", [*images, b"no image"], strict=True)
+        streamed = dict(client.embed_stream(items))
+        assert np.array_equal(streamed["0"].values, embedded.values)
+        assert isinstance(streamed["6"], InvalidRequestError)
+        assert len(streamed) == 7
+        # One that leaves a stream holds nobody up.
+        endless = client.embed_stream((str(number), images[0]) for number in itertools.count())
+        next(endless)
+        endless.close()
         with FaceEmbeddingClient(f"127.0.0.1:{port}", round_robin=True) as balanced:
             assert np.array_equal(balanced.embed(images[0]).values, embedded.values)
         assert cluster.replicas() == 1
