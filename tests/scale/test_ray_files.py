@@ -19,6 +19,7 @@ from face_embedding_server.settings import Settings
 from support import MOBILE, encode, person
 
 sys.path.insert(0, str(FOLDER))
+import embed
 from on_ray.inputs import Inputs, InputsError
 from on_ray.outputs import Output, OutputError
 from on_ray.places import PlaceError
@@ -155,6 +156,16 @@ def test_nowhere(uri: str, error: type[Exception], words: str, tmp_path: Path) -
     """What cannot be reached or is not there is named."""
     with pytest.raises(error, match=words):
         Output(str(tmp_path / "out"), "run").begin(inputs(uri), {})
+
+
+def test_no_cluster(
+    images: Path, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no cluster listens is named at once."""
+    of_model = ["--model", MOBILE, "--store", str(store.root)]
+    arguments = [str(images), str(tmp_path / "out"), *of_model, "--address", "127.0.0.1:1"]
+    assert embed.main(arguments) == embed.EXIT_ERROR
+    assert "the cluster 127.0.0.1:1 cannot be reached: " in capsys.readouterr().err
 
 
 def test_cores(tmp_path: Path) -> None:

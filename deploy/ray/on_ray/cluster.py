@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from face_embedding_server.settings import Settings
 
 # Of a cluster that is made here: nothing large is handed from process to process.
 _OBJECT_STORE_BYTES = 100 << 20
+_LISTENS_S = 10
 
 
 class ClusterError(OperatorError):
@@ -78,9 +80,12 @@ def connect(options: argparse.Namespace) -> int:
     address = options.address or os.environ.get("RAY_ADDRESS")
     own: dict[str, Any] = {"object_store_memory": _OBJECT_STORE_BYTES, "include_dashboard": False}
     try:
+        if address:
+            _check_listens(address)
         ray.init(address or "local", **({} if address else own))
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"the cluster {address} cannot be reached: {error}") from error
+    except Exception as error:  # Ray has no kind of its own for this.
+        what = f"the cluster {address} cannot be reached" if address else "Ray cannot be started"
+        raise ClusterError(f"{what}: {error}") from error
     cpus = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     rooms = sum(each // options.cpus for each in cpus)
     if not rooms:
@@ -90,3 +95,10 @@ def connect(options: argparse.Namespace) -> int:
         )
     workers: int = options.workers or rooms
     return workers
+
+
+def _check_listens(address: str) -> None:
+    """Find out in seconds whether anybody listens there, for which Ray takes minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), _LISTENS_S).close()
