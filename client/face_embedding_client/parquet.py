@@ -6,7 +6,7 @@ A row is one face, or one file without an embedding:
 |---|---|---|
 | `file` | string | the file, or what else the image is known by |
 | `face` | int32 | the number of the face among those embedded of its file, from 0 |
-| `embedding` | fixed_size_list<float32> | of length 1 |
+| `embedding` | list<float32> | all of one size, and of length 1 |
 | `norm` | float32 | the L2 norm before normalisation |
 | `model_version`, `precision` | string | what made the embedding |
 | `faces_found` | int32 | how many faces the photograph has; 0 if none were looked for |
@@ -15,7 +15,8 @@ A row is one face, or one file without an embedding:
 | `error_reason`, `error_message` | string | why there is no embedding |
 
 A face has no error, and a file without an embedding has nothing else. The metadata of the schema
-say what all embeddings have in common, under the keys below.
+say what all embeddings have in common, under the keys below. Their size is there too, and not in
+the type: pyarrow up to 24 reads no list of a fixed size that is null.
 
 Needs pyarrow, the extra `parquet`; so this is imported where such files are wanted.
 """
@@ -30,9 +31,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-# The keys of the metadata: the embedding space of all of them; the model, and its version when the
-# file was written.
+# The keys of the metadata: the embedding space of all of them; the numbers of each; the model, and
+# its version when the file was written.
 SPACE = b"face_embedding.space"
+SIZE = b"face_embedding.size"
 MODEL = b"face_embedding.model"
 MODEL_VERSION = b"face_embedding.model_version"
 
@@ -73,7 +75,7 @@ def schema(size: int, *, space: str, model: str, model_version: str = "") -> pa.
     fields = [
         pa.field("file", pa.string(), nullable=False),
         ("face", pa.int32()),
-        ("embedding", pa.list_(pa.float32(), size)),
+        ("embedding", pa.list_(pa.float32())),
         ("norm", pa.float32()),
         ("model_version", pa.string()),
         ("precision", pa.string()),
@@ -83,7 +85,15 @@ def schema(size: int, *, space: str, model: str, model_version: str = "") -> pa.
         ("error_reason", pa.string()),
         ("error_message", pa.string()),
     ]
-    return pa.schema(fields, {SPACE: space, MODEL: model, MODEL_VERSION: model_version})
+    facts = {SPACE: space, SIZE: str(size), MODEL: model, MODEL_VERSION: model_version}
+    return pa.schema(fields, facts)
+
+
+def of_faces(of: pa.Schema) -> pa.Schema:
+    """Return the schema of rows that all have an embedding, which is of a fixed size there."""
+    size = int(of.metadata[SIZE])
+    field = pa.field("embedding", pa.list_(pa.float32(), size))
+    return of.set(of.get_field_index("embedding"), field)
 
 
 def record_batch(rows: Sequence[Mapping[str, Any]], of: pa.Schema) -> pa.RecordBatch:
@@ -94,15 +104,14 @@ def record_batch(rows: Sequence[Mapping[str, Any]], of: pa.Schema) -> pa.RecordB
             `[size]`. What a row leaves out is null.
         of: the schema; columns that were added to it are taken too.
     """
-    size = of.field("embedding").type.list_size
-    nothing = np.zeros(size, np.float32)
     found = [row.get("embedding") for row in rows]
-    values = [nothing if each is None else each for each in found]
-    embeddings = pa.FixedSizeListArray.from_arrays(
-        pa.array(np.asarray(values, np.float32).reshape(-1)),
-        type=of.field("embedding").type,
+    sizes = [0 if each is None else len(each) for each in found]
+    values = [each for each in found if each is not None]
+    embeddings = pa.ListArray.from_arrays(
+        pa.array(np.cumsum([0, *sizes]), pa.int32()),
+        pa.array(np.concatenate(values) if values else [], pa.float32()),
         mask=pa.array([each is None for each in found], pa.bool_()),
-    )
+    ).cast(of.field("embedding").type)
     arrays = [
         embeddings
         if field.name == "embedding"
@@ -126,9 +135,10 @@ class StoredEmbeddings:
 
     Attributes:
         space: the embedding space.
+        size: of an embedding.
         model: the name of the model.
         model_version: its version when the file was written; each row has that of its own.
-        size: of an embedding.
+        schema: that of the rows that have an embedding.
 
     Raises:
         OSError: if it cannot be read.
@@ -139,14 +149,14 @@ class StoredEmbeddings:
     def __init__(self, path: Path, space: str = "") -> None:
         self.path = path
         with _reading(path):
-            self.schema = pq.read_schema(path)
-        metadata = self.schema.metadata or {}
+            found = pq.read_schema(path)
         try:
-            self.size: int = self.schema.field("embedding").type.list_size
+            self.schema = of_faces(found)
+            self.size = int(found.metadata[SIZE])
             self.space, self.model, self.model_version = (
-                metadata[key].decode() for key in (SPACE, MODEL, MODEL_VERSION)
+                found.metadata[key].decode() for key in (SPACE, MODEL, MODEL_VERSION)
             )
-        except (KeyError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise NoEmbeddingsError(
                 f"{path} has no embeddings with their space, as 'embed --output' writes them"
             ) from error
@@ -168,7 +178,17 @@ class StoredEmbeddings:
         names = self.schema.names if columns is None else list(columns)
         with _reading(self.path), pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(GROUP_ROWS, columns=[*{*names, "norm"}]):
-                yield batch.filter(batch.column("norm").is_valid()).select(names)
+                faces = batch.filter(batch.column("norm").is_valid())
+                arrays = [self._fixed(name, faces.column(name)) for name in names]
+                fields = [self.schema.field(name) for name in names]
+                yield pa.RecordBatch.from_arrays(
+                    arrays, schema=pa.schema(fields, self.schema.metadata)
+                )
+
+    def _fixed(self, name: str, column: pa.Array) -> pa.Array:
+        if name != "embedding":
+            return column
+        return pa.FixedSizeListArray.from_arrays(column.flatten(), self.size)
 
 
 @contextlib.contextmanager

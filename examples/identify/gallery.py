@@ -34,7 +34,8 @@ class Gallery:
                 model=info.name,
                 model_version=info.model_version,
             )
-            self._faces = schema.append(pa.field("person", pa.string())).empty_table()
+            people = parquet.of_faces(schema).append(pa.field("person", pa.string()))
+            self._faces = people.empty_table()
 
     def enrol(self, person: str, faces: dict[str, Embedding]) -> None:
         """Add faces of a person, by the names of their photographs."""

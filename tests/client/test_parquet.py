@@ -92,12 +92,13 @@ def singles(value: Any) -> Any:
 
 
 def test_schema(run: Any, files: list[str], tmp_path: Path, client: FaceEmbeddingClient) -> None:
-    """Its schema has the size of embeddings, and their space, model and version."""
+    """Its schema has the size of embeddings, their space, and the model with its version."""
     run("embed", files[0], "--detect", "--select", "all", "--output", str(tmp_path / "x.parquet"))
     info = client.model_info()
     schema = pq.read_schema(tmp_path / "x.parquet")
-    assert schema.field("embedding").type == pa.list_(pa.float32(), info.embedding_size)
+    assert schema.field("embedding").type == pa.list_(pa.float32())
     assert schema.metadata == {
+        parquet.SIZE: str(info.embedding_size).encode(),
         parquet.SPACE: info.embedding_space.encode(),
         parquet.MODEL: info.name.encode(),
         parquet.MODEL_VERSION: info.model_version.encode(),
@@ -170,6 +171,8 @@ def test_reading(tmp_path: Path) -> None:
     (batch,) = read.faces()
     assert (read.space, read.model, read.model_version, read.size) == (SPACE, "a-model", "1", 2)
     assert batch.column("file").to_pylist() == ["a", "c"]
+    assert batch.schema == read.schema
+    assert read.schema.field("embedding").type == pa.list_(pa.float32(), 2)
     np.testing.assert_array_equal(
         parquet.vectors(batch), np.array([[0.6, 0.8], [1, 0]], np.float32)
     )
