@@ -103,9 +103,15 @@ def record_batch(rows: Sequence[Mapping[str, Any]], of: pa.Schema) -> pa.RecordB
         rows: by the names of columns, nested ones as dictionaries; an `embedding` is float32
             `[size]`. What a row leaves out is null.
         of: the schema; columns that were added to it are taken too.
+
+    Raises:
+        ValueError: if an embedding is of another size.
     """
+    size = int(of.metadata[SIZE])
     found = [row.get("embedding") for row in rows]
     sizes = [0 if each is None else len(each) for each in found]
+    if not {0, size}.issuperset(sizes):
+        raise ValueError(f"an embedding of {of.metadata[SPACE].decode()} has {size} numbers")
     values = [each for each in found if each is not None]
     embeddings = pa.ListArray.from_arrays(
         pa.array(np.cumsum([0, *sizes]), pa.int32()),

@@ -211,6 +211,12 @@ def test_columns_that_were_added(tmp_path: Path) -> None:
     assert batch.to_pylist() == [{"person": "p"}]
 
 
+def test_other_size(tmp_path: Path) -> None:
+    """An embedding of another size is not written."""
+    with pytest.raises(ValueError, match=f"an embedding of {SPACE} has 2 numbers"):
+        stored(tmp_path / "x.parquet", [face("a", 1, 0, 0)])
+
+
 def test_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many rows are read some at a time."""
     path = stored(tmp_path / "x.parquet", [face(str(number), 1, 0) for number in range(5)])
