@@ -5,6 +5,9 @@ import io
 import json
 import os
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 from PIL import Image
 
 import face_embedding_client
+from face_embedding.v1 import face_embedding_pb2 as pb
 from face_embedding_client import (
     Comparison,
     FaceEmbeddingClient,
@@ -21,7 +25,8 @@ from face_embedding_client import (
     OperatingPoint,
     PreparedFace,
 )
-from face_embedding_client.cli import matrix, output
+from face_embedding_client.cli import embed, matrix, output
+from face_embedding_client.cli.usage import UsageError
 from face_embedding_models.store import Store
 from support import RunningServer, encode, running_server, small_settings
 
@@ -508,3 +513,35 @@ def test_draw_odd_name(run: Any, portrait: bytes, tmp_path: Path) -> None:
     names = [str(file), str(tmp_path / "b.jpg")]
     assert run("matrix", *names, "--detect", "--output", str(output), "--json")[0] == 0
     assert output.exists()
+
+
+def test_several_at_a_time(
+    run: Any, files: dict[str, str], tampered: Callable[[Callable[[Any], Any]], str]
+) -> None:
+    """With all faces several photographs are under way at a time."""
+    both = threading.Barrier(2, timeout=60)
+
+    def together(answer: Any) -> Any:
+        if isinstance(answer, pb.EmbedResponse):
+            both.wait()
+        return answer
+
+    flags = ("--detect", "--select", "all", "--json")
+    status, out, _ = run("embed", files["one"], files["two"], *flags, address=tampered(together))
+    names = [row["name"] for row in json.loads(out)]
+    assert (status, names) == (
+        0,
+        [f"{files['one']}#0", f"{files['two']}#0", f"{files['two']}#1"],
+    )
+
+
+def test_answered_beside_a_failure() -> None:
+    """What was answered at the same time is not lost with an error that ends the command."""
+    failed: Future[Any] = Future()
+    failed.set_exception(UsageError("the end"))
+    answered: Future[Any] = Future()
+    answered.set_result("an answer")
+    results = embed._results([failed, answered])
+    assert next(results) == "an answer"
+    with pytest.raises(UsageError, match="the end"):
+        next(results)

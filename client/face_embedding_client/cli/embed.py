@@ -5,7 +5,8 @@ import functools
 import itertools
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +20,9 @@ from face_embedding_client.cli.output import Failure
 from face_embedding_client.cli.reading import read_image
 from face_embedding_client.cli.reporting import Report
 from face_embedding_client.cli.usage import UsageError
+
+# Enough to keep a server of several processes busy that finds faces, and little for one to queue.
+_PHOTOGRAPHS_AT_ONCE = 8
 
 # A numbered file, what it is known by and what it holds.
 _Read: TypeAlias = tuple[int, Identity, bytes]
@@ -146,16 +150,39 @@ def _embed_one_face(
 def _embed_all_faces(
     client: FaceEmbeddingClient, files: Iterator[_Read], options: argparse.Namespace
 ) -> Iterator[_Answered]:
-    """Embed all faces of each file."""
-    answers: Answers
-    for number, identity, data in files:
+    """Embed all faces of each file, several files at a time."""
+
+    def embedded(number: int, identity: Identity, data: bytes) -> _Answered:
         try:
             faces = client.embed_faces(data, upright=options.upright or "auto", outlast=True)
         except FaceEmbeddingError as error:
-            answers = [output.of_one_file(error)]
+            return number, identity, [output.of_one_file(error)]
+        return number, identity, [*faces, *([output.FacesMissing(faces)] if faces.missing else [])]
+
+    pool = futures.ThreadPoolExecutor(_PHOTOGRAPHS_AT_ONCE)
+    running: set[futures.Future[_Answered]] = set()
+    try:
+        for read in files:
+            running.add(pool.submit(embedded, *read))
+            if len(running) == _PHOTOGRAPHS_AT_ONCE:
+                done, running = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+                yield from _results(done)
+        yield from _results(futures.as_completed(running))
+    finally:
+        # If the command ends early its connections are closed, and calls under way with them.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _results(done: Iterable["futures.Future[_Answered]"]) -> Iterator[_Answered]:
+    """Yield what was answered, before an error that ends the command is raised."""
+    failed = None
+    for future in done:
+        if future.exception():
+            failed = future
         else:
-            answers = [*faces, *([output.FacesMissing(faces)] if faces.missing else [])]
-        yield number, identity, answers
+            yield future.result()
+    if failed:
+        failed.result()
 
 
 def side_of(
