@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,23 @@ def _add_pairs_options(command: argparse.ArgumentParser) -> None:
 
 
 def _rates(text: str) -> list[float]:
-    return [float(rate) for rate in text.split(",")]
+    try:
+        return [float(rate) for rate in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no list of rates with commas, such as 1e-2,1e-3"
+        ) from None
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse, before any work, a folder that could not be written to after it, or made.
+
+    Raises:
+        UsageError: if that is so.
+    """
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UsageError(f"{folder} is no folder that can be written to")
 
 
 def preparation_of(options: argparse.Namespace) -> Preparation:
@@ -155,6 +172,8 @@ def found_by(detector: str, preparation: Preparation) -> Found:
 
 def _evaluate(options: argparse.Namespace) -> int:
     preparation = preparation_of(options)
+    if options.output:
+        _check_folder(options.output)
     given = _read_pairs(options)
     with _embedder(options) as embedder:
         straight, mirrored = (
@@ -188,6 +207,9 @@ def _write_report(document: dict[str, Any], scored: Scored, folder: Path) -> Non
 
 def _calibrate(options: argparse.Namespace) -> int:
     preparation = preparation_of(options)
+    if options.output.is_dir() or not options.output.parent.is_dir():
+        raise UsageError(f"--output {options.output} is no file in a folder that is there")
+    _check_folder(options.output.parent)
     given = _read_pairs(options)
     with _embedder(options) as embedder:
         embedded = embedding.embed_images(embedder, given.images, preparation=preparation)
