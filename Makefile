@@ -140,7 +140,7 @@ SCALE := build/scale
 scale-test: $(SCALE)/.ready  ## run what is beyond one server: Envoy, the gateway, a browser, Ray, vector databases
 	$(SCALE)/bin/python -m pytest --durations=0 tests/scale
 
-scale: $(SCALE)/.ready  ## measure replicas behind Envoy and as processes, with engines that sleep (QUICK=1: 1 and 8)
+scale: $(SCALE)/.ready  ## measure replicas behind Envoy, as processes and on Ray, with engines that sleep (QUICK=1: 1 and 8)
 	PYTHONPATH=tests:tests/scale $(SCALE)/bin/python benchmarks/scale.py --store $(STORE) $(if $(QUICK),--quick)
 
 $(SCALE)/.ready: tests/scale/requirements.txt pyproject.toml

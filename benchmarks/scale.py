@@ -1,4 +1,4 @@
-"""What replicas bring, behind Envoy and as processes of one server, with engines that sleep.
+"""What replicas bring, behind Envoy, as processes and on Ray Serve, with engines that sleep.
 
 Such engines keep no processor busy, so N replicas should answer N times what one engine gives,
 until what passes the calls on is the limit. Then, for one caller and for many of an engine that
@@ -64,11 +64,11 @@ def main() -> None:
     prepare(Store(options.store), MODEL, "f32")
     results = []
     for engine in QUICK_ENGINES if options.quick else ENGINES:
-        for way in ("envoy", "processes"):
+        for way in ("envoy", "processes", "ray"):
             for number in QUICK_NUMBERS if options.quick else NUMBERS:
                 results.append(measure(options.store, way, engine, number))
                 print(row(results[-1]), flush=True)
-    for way in ("direct", "envoy"):
+    for way in ("direct", "envoy", "ray"):
         for callers in (1, 16):
             results.append(measure(options.store, way, "constant", 1, callers))
             print(row(results[-1]), flush=True)
@@ -82,9 +82,11 @@ def efficiency(result: Measured) -> float:
 
 def row(result: Measured) -> str:
     """Return a line of the table."""
-    told = f"a call costs {result.cpu_ms:.2f} ms of a processor"
+    told = ""
     if result.engine in ENGINES:
         told = f"efficiency {efficiency(result):.2f}"
+    elif result.way in ("direct", "envoy"):
+        told = f"a call costs {result.cpu_ms:.2f} ms of a processor"
     if (result.engine, result.replicas) == ("sleep", PROMISED):
         told += f"  {BOUND:.2f}: {'reached' if efficiency(result) >= BOUND else 'MISSED'}"
     return (
@@ -137,7 +139,12 @@ def _envoy(store: Path, engine: str, replicas: int) -> Iterator[Server]:
         yield Server(proxy.address, proxy.pid)
 
 
-WAYS = {"direct": _direct, "envoy": _envoy, "processes": _processes}
+def _ray(store: Path, engine: str, replicas: int) -> AbstractContextManager[Server]:
+    """Run so many replicas of Ray Serve, behind its proxy."""
+    return serving_by(FOLDER / "ray_replicas.py", engine, MODEL, store, replicas)
+
+
+WAYS = {"direct": _direct, "envoy": _envoy, "processes": _processes, "ray": _ray}
 
 
 if __name__ == "__main__":
