@@ -69,9 +69,9 @@ class AsyncFaceEmbeddingClient:
         )
         self._operations = Operations(model, self._rule, balanced=round_robin)
 
-    async def embed(self, face: Face, *, raw: bool = False) -> Embedding:
+    async def embed(self, face: Face, *, raw: bool = False, outlast: bool = False) -> Embedding:
         """See `FaceEmbeddingClient.embed`."""
-        return await self._run(self._operations.embed(face, raw))
+        return await self._run(self._operations.embed(face, raw, outlast))
 
     async def embed_many(
         self, faces: Iterable[Face], *, raw: bool = False

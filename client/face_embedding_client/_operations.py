@@ -77,16 +77,19 @@ class Operations:
         """Return what each request carries."""
         return Options(self._model, raw)
 
-    def embed(self, face: Face, raw: bool) -> Operation[Embedding]:
+    def embed(self, face: Face, raw: bool, outlast: bool = False) -> Operation[Embedding]:
         """Embed one face."""
-        outcomes = yield from self.embed_many([face], raw, outlast=False)
-        if isinstance(outcomes[0], FaceEmbeddingError):
-            raise outcomes[0]
-        return outcomes[0]
+        info = yield from self.known_info(outlast)
+        message = _messages.face_message(face)
+        if error := _messages.too_large(message, info):
+            raise error
+        done: dict[int, Outcome] = {}
+        yield from self._embed_batch([(0, message)], self.options(raw), outlast, done)
+        if isinstance(done[0], FaceEmbeddingError):
+            raise done[0]
+        return done[0]
 
-    def embed_many(
-        self, faces: Iterable[Face], raw: bool, *, outlast: bool = True
-    ) -> Operation[list[Outcome]]:
+    def embed_many(self, faces: Iterable[Face], raw: bool) -> Operation[list[Outcome]]:
         """Embed faces in as few calls as the limits allow.
 
         Raises:
@@ -102,7 +105,7 @@ class Operations:
         fitting = [item for item in messages if item[0] not in outcomes]
         try:
             for batch in _messages.batches(fitting, info):
-                waiting = outlast and _any_embedded(outcomes)
+                waiting = _any_embedded(outcomes)
                 yield from self._embed_batch(batch, self.options(raw), waiting, outcomes)
         except FaceEmbeddingError as error:
             if not _any_embedded(outcomes):
@@ -219,7 +222,7 @@ class Operations:
         self, image: bytes | RawFace, raw: bool, upright: Upright, outlast: bool
     ) -> Operation[EmbeddedFaces]:
         """Embed all faces of one image."""
-        info = yield from self.known_info()
+        info = yield from self.known_info(outlast)
         message = _messages.all_faces_message(image, upright)
         if error := _messages.too_large(message, info):
             raise error
@@ -234,16 +237,16 @@ class Operations:
         self, image: bytes | RawFace, upright: Upright, outlast: bool
     ) -> Operation[Detections]:
         """Find the faces of one image."""
-        info = yield from self.known_info()
+        info = yield from self.known_info(outlast)
         request = _messages.detect_request(image, upright)
         if error := _messages.too_large(request, info):
             raise error
         response = yield from self.call("Detect", request, outlast=outlast)
         return _answers.detections(response)
 
-    def known_info(self) -> Operation[ModelInfo]:
+    def known_info(self, outlast: bool = False) -> Operation[ModelInfo]:
         """Return the description of the model, asked for once."""
-        return self._info or (yield from self.model_info())
+        return self._info or (yield from self.model_info(outlast))
 
     def compare(
         self,
@@ -287,10 +290,10 @@ class Operations:
             compared, first=prepared.get("first"), second=prepared.get("second")
         )
 
-    def model_info(self) -> Operation[ModelInfo]:
+    def model_info(self, outlast: bool = False) -> Operation[ModelInfo]:
         """Describe the served model, and remember its limits."""
         request = pb.GetModelInfoRequest(model=self._model)
-        response = yield from self.call("GetModelInfo", request)
+        response = yield from self.call("GetModelInfo", request, outlast=outlast)
         self._info = _answers.model_info(response)
         return self._info
 

@@ -95,15 +95,16 @@ class FaceEmbeddingClient:
         )
         self._operations = Operations(model, self._rule, balanced=round_robin)
 
-    def embed(self, face: Face, *, raw: bool = False) -> Embedding:
+    def embed(self, face: Face, *, raw: bool = False, outlast: bool = False) -> Embedding:
         """Embed one face.
 
         Args:
             face: an aligned face, which is the bytes of an image file or pixels; or a
                 `Photograph`, which the server aligns.
             raw: keep the values as the network gave them instead of dividing by their norm.
+            outlast: wait for a server that is away, up to `outage_s`.
         """
-        return self._run(self._operations.embed(face, raw))
+        return self._run(self._operations.embed(face, raw, outlast))
 
     def embed_many(
         self, faces: Iterable[Face], *, raw: bool = False

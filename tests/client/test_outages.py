@@ -75,6 +75,18 @@ def test_many_without_server(kind: type[Client], server: Supervised) -> None:
     assert isinstance(outcomes[6], ServerUnavailableError)
 
 
+@pytest.mark.slow
+def test_one_of_many(kind: type[Client], server: Supervised) -> None:
+    """A face of its own waits for the server if it is told to, and is given up otherwise."""
+    client: Any = kind(server.address)
+    assert client.embed(b"a").norm == 1
+    server.supervise()
+    server.kill()
+    with pytest.raises(ServerUnavailableError):
+        client.embed(b"bb")
+    assert client.embed(b"bb", outlast=True).norm == 2
+
+
 def test_negative_outage(kind: type[Client]) -> None:
     """A time below zero is refused."""
     with pytest.raises(ValueError, match="outage_s"):

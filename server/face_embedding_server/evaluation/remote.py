@@ -94,7 +94,8 @@ def of_server(remote: Remote) -> Iterator[Embedder]:
 
         def embed(face: Face) -> Vector:
             try:
-                return client.embed(_as_sent(face), raw=True).values
+                # One of many, which are not to be lost where a server is started anew.
+                return client.embed(_as_sent(face), raw=True, outlast=True).values
             except FaceEmbeddingError as error:
                 if error.code.name == _OF_THE_IMAGE:
                     raise UnusableImageError(error.reason, error.message) from error
