@@ -93,7 +93,7 @@ class Change:
             )
         if self.faces < MIN_FACES:
             return (
-                f"{self.faces} faces are too few: their {self.pairs} pairs only support that at "
+                f"{self.faces} faces are too few: their {self._pairs_words} only support that at "
                 f"most {self.supported_flips:.1%} of decisions flip; it takes {MIN_FACES} faces "
                 f"at least, better hundreds."
             )
@@ -116,6 +116,11 @@ class Change:
         return wilson_interval(0, self.decided).high if self.decided else 1.0
 
     @property
+    def _pairs_words(self) -> str:
+        some = f"{self.decided} decided of " if self.decided < self.pairs else ""
+        return f"{some}{self.pairs} pairs"
+
+    @property
     def verdict(self) -> str:
         """What to do, in a sentence."""
         if not self.same_space:
@@ -126,11 +131,9 @@ class Change:
             return f"It cannot be said that stored embeddings can be kept. {self.open_question}"
         if any(each.new_matches or each.lost_matches for each in self.flips.values()):
             return "Stored embeddings can be kept, but some decisions change."
-        some = f"{self.decided} decided of " if self.decided < self.pairs else ""
         return (
             f"Stored embeddings can be kept: no decision changes on these faces. Their "
-            f"{some}{self.pairs} pairs support that at most {self.supported_flips:.2%} of "
-            f"decisions flip."
+            f"{self._pairs_words} support that at most {self.supported_flips:.2%} of decisions flip."
         )
 
     def as_json(self) -> dict[str, Any]:
