@@ -133,7 +133,8 @@ class Change:
             return "Stored embeddings can be kept, but some decisions change."
         return (
             f"Stored embeddings can be kept: no decision changes on these faces. Their "
-            f"{self._pairs_words} support that at most {self.supported_flips:.2%} of decisions flip."
+            f"{self._pairs_words} support that at most {self.supported_flips:.2%} of decisions "
+            f"flip."
         )
 
     def as_json(self) -> dict[str, Any]:
