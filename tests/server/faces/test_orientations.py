@@ -3,6 +3,7 @@
 import io
 import itertools
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -77,6 +78,16 @@ def png(data: bytes, *, behind: bool = False) -> bytes:
     return PNG[:at] + made.chunk(b"eXIf", data) + PNG[at:]
 
 
+def text_png(data: bytes, kind: bytes = b"zTXt", name: bytes = b"exif") -> bytes:
+    """Return a PNG with EXIF as ImageMagick wrote it."""
+    letters = data.hex().encode()
+    lines = [letters[at : at + 72] for at in range(0, len(letters), 72)]
+    text = b"\n".join([b"", name, b"%8d" % len(data), *lines, b""])
+    packed = b"\0" + zlib.compress(text) if kind == b"zTXt" else text
+    body = b"Raw profile type " + name + b"\0" + packed
+    return PNG[:33] + made.chunk(kind, body) + PNG[33:]
+
+
 def webp(*chunks: bytes, flags: int = 8) -> bytes:
     width, height = PICTURE.size
     canvas = bytes((flags, 0, 0, 0, width - 1, 0, 0, height - 1, 0, 0))
@@ -126,6 +137,11 @@ FILES = {
     "PNG": png(turned(">", LONG)),
     "PNG, behind the pixels": png(turned(), behind=True),
     "PNG, prefix": png(exif(turned())),
+    "PNG, compressed text": text_png(exif(turned())),
+    "PNG, text": text_png(exif(turned()), b"tEXt"),
+    "PNG, text and its own": png(turned(orientation=8)).replace(
+        PNG[33:], text_png(exif(turned()))[33:]
+    ),
     "WebP": webp(webp_exif(turned(">", LONG))),
     "WebP, prefix": webp(webp_exif(exif(turned()))),
     "WebP, behind XMP": webp(made.webp_chunk(b"XMP ", b"<x/>"), webp_exif(turned()), flags=12),
@@ -195,3 +211,11 @@ def test_cut_exif() -> None:
     for length in range(len(whole)):
         found = ImageReader().decode(png(whole[:length])).shape[0]
         assert found == (48 if length >= 20 else 32), length
+
+
+@pytest.mark.parametrize("change", [b"zz", b"\xff"])
+def test_damaged_text(change: bytes) -> None:
+    """A text that is damaged says nothing."""
+    right = exif(turned()).hex().encode()
+    data = text_png(exif(turned()), b"tEXt").replace(right[:2], change[:1] * 2, 1)
+    assert headers.inspect(data).orientation == 1

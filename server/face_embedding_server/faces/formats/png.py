@@ -2,6 +2,7 @@
 
 import re
 import struct
+import zlib
 
 from face_embedding_server.faces.formats import exif
 from face_embedding_server.faces.formats.file import (
@@ -31,6 +32,10 @@ _MAX_OTHER_CHUNKS = 64
 # Writers cut pixel data into chunks of 8 KiB or more; some allowance for tiny images.
 _MAX_PIXEL_CHUNKS = 64
 _MIN_PIXEL_CHUNK_BYTES = 1024
+# What had EXIF before there was a chunk for it.
+_RAW_PROFILE = re.compile(rb"Raw profile type (?:exif|APP1)\0")
+# EXIF has 64 KB at most, each byte as two letters.
+_MOST_PROFILE_BYTES = 1 << 18
 # Deflate's best: 258 bytes in two bits.
 _MOST_BITS_PER_BYTE = 8 * 258 * 4
 
@@ -43,7 +48,7 @@ def inspect(data: bytes) -> ImageFile:
     """
     size, bits_per_pixel = _header(data)
     most_pixel_chunks = _MAX_PIXEL_CHUNKS + len(data) // _MIN_PIXEL_CHUNK_BYTES
-    orientation = exif.UPRIGHT
+    description = profile = b""
     pixel_chunks = pixel_bytes = other_chunks = 0
     dropped = []
     position = _START_BYTES + _CHUNK.size + _HEADER.size + _CHECKSUM_BYTES
@@ -64,7 +69,9 @@ def inspect(data: bytes) -> ImageFile:
                 _check_unneeded(kind, position)
                 dropped.append((position, end))
                 if kind == b"eXIf":
-                    orientation = exif.orientation(data[body : body + length])
+                    description = data[body : body + length]
+                elif not profile and _RAW_PROFILE.match(data, body):
+                    profile = _raw_profile(kind, data[body : body + length])
         if pixel_chunks > most_pixel_chunks or other_chunks > _MAX_OTHER_CHUNKS:
             raise UnreadableImageError(
                 f"has too many chunks: at most {most_pixel_chunks} of pixels and "
@@ -72,6 +79,7 @@ def inspect(data: bytes) -> ImageFile:
             )
         position = end
     most_pixels = pixel_bytes * _MOST_BITS_PER_BYTE // bits_per_pixel
+    orientation = exif.orientation(description or profile)
     return ImageFile(size, orientation, most_pixels, without(data, dropped, end))
 
 
@@ -84,6 +92,18 @@ def _header(data: bytes) -> tuple[ImageSize, int]:
     if colour not in _CHANNELS or depth not in _DEPTHS or not width * height:
         raise damaged("its header contradicts itself")
     return ImageSize(width, height), _CHANNELS[colour] * depth
+
+
+def _raw_profile(kind: bytes, text: bytes) -> bytes:
+    """Return EXIF as ImageMagick writes it into a text: hexadecimal, after three lines."""
+    _, _, rest = text.partition(b"\0")
+    try:
+        if kind == b"zTXt":
+            # After a byte that says how it is compressed.
+            rest = zlib.decompressobj().decompress(rest[1:], _MOST_PROFILE_BYTES)
+        return bytes.fromhex(b"".join(rest.split(b"\n")[3:]).decode("ascii"))
+    except (zlib.error, ValueError):
+        return b""
 
 
 def _check_unneeded(kind: bytes, position: int) -> None:
