@@ -1,6 +1,7 @@
 """The command `face-embedding`, and what it reads and prints that is out of the ordinary."""
 
 import contextlib
+import json
 import os
 import shlex
 import subprocess
@@ -91,6 +92,15 @@ def test_list_from_windows(mark: bytes, run: Any, images: list[str], tmp_path: P
     listed = tmp_path / "list.txt"
     listed.write_bytes(mark + b"".join(f"{name}\r\n".encode() for name in images))
     assert run("embed", "--files-from", str(listed))[0] == 0
+
+
+def test_others_in_a_folder(run: Any, images: list[str], tmp_path: Path) -> None:
+    """What a folder holds besides images is said."""
+    for name in ("a.tif", "b.tif", "notes", ".hidden"):
+        (tmp_path / name).write_text("")
+    _, out, err = run("embed", str(tmp_path), "--recursive", "--json")
+    assert [row["name"] for row in json.loads(out)] == images
+    assert "left out: 3 files that are no images by their suffix (2 .tif, 1 without one)" in err
 
 
 def test_list_in_utf_16(run: Any, images: list[str], tmp_path: Path) -> None:

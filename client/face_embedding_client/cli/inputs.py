@@ -5,6 +5,7 @@ import codecs
 import contextlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def add_options(command: argparse.ArgumentParser, metavar: str) -> None:
 def files_of(options: argparse.Namespace) -> list[Path]:
     """Return the files that the options name, in their order; those of a folder by name.
 
+    What a folder holds besides is said on standard error.
+
     Raises:
         UsageError: if there are none, or the list cannot be read.
     """
@@ -49,7 +52,14 @@ def files_of(options: argparse.Namespace) -> list[Path]:
         named += _listed(options.files_from, b"\0" if options.null else b"\n")
     elif options.null:
         raise UsageError("--null is about the names of --files-from")
-    files = [file for name in named for file in (_below(name) if options.recursive else [name])]
+    others: Counter[str] = Counter()
+    files = [
+        file for name in named for file in (_below(name, others) if options.recursive else [name])
+    ]
+    if others:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
+        words = f"{others.total()} files that are no images by their suffix ({kinds})"
+        print(f"left out: {words:.200}", file=sys.stderr)
     if not files:
         folders = ", ".join(map(str, named))
         raise UsageError(f"there are no images in {folders}" if folders else "no files are named")
@@ -77,8 +87,11 @@ def _listed(path: Path, end: bytes) -> list[Path]:
     return [Path(os.fsdecode(name)) for name in names if name]
 
 
-def _below(name: Path) -> Iterator[Path]:
-    """Yield a file, or the images below a folder; a folder that cannot be read is one of them."""
+def _below(name: Path, others: Counter[str]) -> Iterator[Path]:
+    """Yield a file, or the images below a folder; a folder that cannot be read is one of them.
+
+    What else is there is counted by its suffix.
+    """
     if not name.is_dir():
         yield name
         return
@@ -87,8 +100,11 @@ def _below(name: Path) -> Iterator[Path]:
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         for file in sorted(files):
             path = Path(folder, file)
-            taken = path.suffix.lower() in SUFFIXES and not file.startswith(".")
+            if file.startswith("."):
+                continue
+            if path.suffix.lower() not in SUFFIXES:
+                others[path.suffix or "without one"] += 1
             # A link to nothing is told of; a pipe or a device would never end.
-            if taken and (path.is_file() or path.is_symlink()):
+            elif path.is_file() or path.is_symlink():
                 yield path
     yield from (Path(error.filename) for error in unreadable)
