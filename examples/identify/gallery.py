@@ -90,9 +90,12 @@ class Gallery:
         pending.touch(0o600)  # Faces are for nobody else.
         # Without the chunks that it grew by, so that nothing tells how it came to be.
         faces = faces.combine_chunks()
-        with pending.open("wb") as file:
-            with parquet.writer(file, faces.schema) as writer:
-                writer.write_table(faces)
-            os.fsync(file.fileno())
-        pending.replace(self._path)
+        try:
+            with pending.open("wb") as file:
+                with parquet.writer(file, faces.schema) as writer:
+                    writer.write_table(faces)
+                os.fsync(file.fileno())
+            pending.replace(self._path)
+        finally:
+            pending.unlink(missing_ok=True)
         self._faces = faces

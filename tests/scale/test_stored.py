@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -100,6 +101,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
+@functools.cache
 def exact(given: Files, count: int) -> list[tuple[str, float]]:
     """Return the nearest faces as NumPy finds them."""
     (probe,) = StoredEmbeddings(given.probe).faces()
