@@ -81,9 +81,11 @@ class Report(Generic[T]):
             else:
                 words = _UNANSWERED["message"]
                 print(f"{output.on_a_line(name)}: {words}", file=sys.stderr)
-        count = len(self._files)
-        where = f"; the others are kept in {self._kept}" if self._kept else ""
-        print(f"{missing} of {count} files have no answer{where}", file=sys.stderr)
+        # None is, where answers were waiting for one that could not be printed.
+        if missing:
+            where = f"; the others are kept in {self._kept}" if self._kept else ""
+            words = f"{missing} of {len(self._files)} files have no answer{where}"
+            print(words, file=sys.stderr)
 
     def _print(self, outcomes: list[tuple[str, T]]) -> None:
         for name, outcome in outcomes:
