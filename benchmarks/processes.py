@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -69,18 +69,19 @@ def main() -> None:
     keep("processes.json", [asdict(result) for result in results], quick=options.quick)
 
 
+def serving(store: Path, engine: str, number: int) -> AbstractContextManager[Server]:
+    """Run a server of so many processes with an engine of `with_engine.py`."""
+    options = ("--model", MODEL, "--store", store, "--address", "127.0.0.1:0")
+    options += ("--detector", "none", "--log-level", "error", "--processes", number)
+    return serving_by(FOLDER / "with_engine.py", engine, "serve", *options)
+
+
 def measure(engine: str, numbers: tuple[int, ...], options: argparse.Namespace) -> list[Measured]:
     """Return the medians of runs in turn."""
     runs: dict[int, list[tuple[float, float]]] = {number: [] for number in numbers}
-    flags = ("--model", MODEL, "--store", options.store, "--address", "127.0.0.1:0")
     with ExitStack() as stack:
         servers = {
-            number: stack.enter_context(
-                serving_by(
-                    *(FOLDER / "with_engine.py", engine, "serve", *flags),
-                    *("--detector", "none", "--log-level", "error", "--processes", number),
-                )
-            )
+            number: stack.enter_context(serving(options.store, engine, number))
             for number in numbers
         }
         for _ in range(QUICK_ROUNDS if options.quick else ROUNDS):

@@ -13,12 +13,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import FOLDER, MODELS, Server, keep, prepare, run, serving_by
+import processes
+from bench import FOLDER, Server, keep, prepare, run, serving_by
+from processes import MODEL
 from proxies import proxying
 
 from face_embedding_models.store import Store
 
-MODEL = MODELS["mobilefacenet"]
 # How many faces a second each of them gives, of `with_engine.py`.
 ENGINES = {"sleep": 20, "nap": 200}
 QUICK_ENGINES = ("sleep",)
@@ -114,18 +115,9 @@ def measure(
     return Measured(way, engine, replicas, callers, *figures)
 
 
-@contextmanager
-def _processes(store: Path, engine: str, replicas: int) -> Iterator[Server]:
-    """Run one server of so many processes."""
-    options = ("--model", MODEL, "--store", store, "--address", "127.0.0.1:0")
-    options += ("--detector", "none", "--log-level", "error", "--processes", replicas)
-    with serving_by(FOLDER / "with_engine.py", engine, "serve", *options) as server:
-        yield server
-
-
 def _direct(store: Path, engine: str, _: int) -> AbstractContextManager[Server]:
     """Run one server, and nothing before it."""
-    return _processes(store, engine, 1)
+    return processes.serving(store, engine, 1)
 
 
 @contextmanager
@@ -144,7 +136,7 @@ def _ray(store: Path, engine: str, replicas: int) -> AbstractContextManager[Serv
     return serving_by(FOLDER / "ray_replicas.py", engine, MODEL, store, replicas)
 
 
-WAYS = {"direct": _direct, "envoy": _envoy, "processes": _processes, "ray": _ray}
+WAYS = {"direct": _direct, "envoy": _envoy, "processes": processes.serving, "ray": _ray}
 
 
 if __name__ == "__main__":
