@@ -107,7 +107,7 @@ class Page:
 
     def add(self, *files: Path) -> None:
         """Choose photographs, and wait until each has its answer."""
-        self.one("#files").send_keys("\n".join(map(str, files)))
+        self.one("#files").send_keys("\n".join(str(file.resolve()) for file in files))
         self.wait_for(len(files))
 
     def wait_for(self, photographs: int) -> None:
