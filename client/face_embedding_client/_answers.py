@@ -186,8 +186,11 @@ def model_summaries(response: pb.ListModelsResponse) -> list[ModelSummary]:
 
 
 def _operating_point(message: pb.OperatingPoint) -> OperatingPoint:
-    selection = _enum_name(pb.FaceSelection, message.selection) if message.selection else ""
-    return dataclasses.replace(_same_fields(OperatingPoint, message), selection=selection)
+    return dataclasses.replace(
+        _same_fields(OperatingPoint, message),
+        selection=_enum_name(pb.FaceSelection, message.selection) if message.selection else "",
+        upright=_enum_name(pb.Upright, message.upright) if message.upright else "",
+    )
 
 
 def _same_fields(kind: type[T], message: Any) -> T:

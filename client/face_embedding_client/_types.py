@@ -267,7 +267,8 @@ class Comparison:
 class OperatingPoint:
     """A calibrated threshold; the fields are those of the contract's `OperatingPoint`.
 
-    `selection` is `ONLY`, `CENTRAL` or `LARGEST`, or empty.
+    `selection` is `ONLY`, `CENTRAL` or `LARGEST`, and `upright` is `AS_IS` or `AUTO`; or both are
+    empty.
     """
 
     name: str
@@ -280,6 +281,7 @@ class OperatingPoint:
     false_non_match_rate_high: float
     detector: str = ""
     selection: str = ""
+    upright: str = ""
 
 
 @dataclass(frozen=True)

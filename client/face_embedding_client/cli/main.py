@@ -250,7 +250,9 @@ def _models(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
 
 
 def _point_words(point: dict[str, Any]) -> str:
-    made = "; calibrated on faces by {detector}, {selection}" if point["detector"] else ""
+    made = (
+        "; calibrated on faces by {detector}, {selection}, {upright}" if point["detector"] else ""
+    )
     return (
         "{name}: threshold {threshold:.4f} ({threshold_low:.4f} to {threshold_high:.4f}), "
         "false match rate {false_match_rate:.3g} (at most {false_match_rate_high:.3g}), "

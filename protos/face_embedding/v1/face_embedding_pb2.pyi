@@ -520,7 +520,7 @@ class GetModelInfoResponse(_message.Message):
     def __init__(self, name: _Optional[str] = ..., backend: _Optional[str] = ..., backend_version: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., channel_order: _Optional[_Union[ChannelOrder, str]] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., embedding_size: _Optional[int] = ..., embedding_space: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., weights_origin: _Optional[_Union[WeightsOrigin, str]] = ..., weights_note: _Optional[str] = ..., license_note: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ..., detector: _Optional[str] = ..., operating_points: _Optional[_Iterable[_Union[OperatingPoint, _Mapping]]] = ..., model_version: _Optional[str] = ..., served_models: _Optional[_Iterable[str]] = ..., precision_reason: _Optional[str] = ...) -> None: ...
 
 class OperatingPoint(_message.Message):
-    __slots__ = ("name", "threshold", "threshold_low", "threshold_high", "false_match_rate", "false_match_rate_high", "false_non_match_rate", "false_non_match_rate_high", "detector", "selection")
+    __slots__ = ("name", "threshold", "threshold_low", "threshold_high", "false_match_rate", "false_match_rate_high", "false_non_match_rate", "false_non_match_rate_high", "detector", "selection", "upright")
     NAME_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_LOW_FIELD_NUMBER: _ClassVar[int]
@@ -531,6 +531,7 @@ class OperatingPoint(_message.Message):
     FALSE_NON_MATCH_RATE_HIGH_FIELD_NUMBER: _ClassVar[int]
     DETECTOR_FIELD_NUMBER: _ClassVar[int]
     SELECTION_FIELD_NUMBER: _ClassVar[int]
+    UPRIGHT_FIELD_NUMBER: _ClassVar[int]
     name: str
     threshold: float
     threshold_low: float
@@ -541,7 +542,8 @@ class OperatingPoint(_message.Message):
     false_non_match_rate_high: float
     detector: str
     selection: FaceSelection
-    def __init__(self, name: _Optional[str] = ..., threshold: _Optional[float] = ..., threshold_low: _Optional[float] = ..., threshold_high: _Optional[float] = ..., false_match_rate: _Optional[float] = ..., false_match_rate_high: _Optional[float] = ..., false_non_match_rate: _Optional[float] = ..., false_non_match_rate_high: _Optional[float] = ..., detector: _Optional[str] = ..., selection: _Optional[_Union[FaceSelection, str]] = ...) -> None: ...
+    upright: Upright
+    def __init__(self, name: _Optional[str] = ..., threshold: _Optional[float] = ..., threshold_low: _Optional[float] = ..., threshold_high: _Optional[float] = ..., false_match_rate: _Optional[float] = ..., false_match_rate_high: _Optional[float] = ..., false_non_match_rate: _Optional[float] = ..., false_non_match_rate_high: _Optional[float] = ..., detector: _Optional[str] = ..., selection: _Optional[_Union[FaceSelection, str]] = ..., upright: _Optional[_Union[Upright, str]] = ...) -> None: ...
 
 class Drift(_message.Message):
     __slots__ = ("faces", "min_cosine", "mean_cosine", "pairs", "max_score_change", "flipped_decisions", "threshold")

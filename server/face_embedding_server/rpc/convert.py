@@ -193,9 +193,14 @@ def _origin(model: ModelInfo) -> str:
 def _operating_points(calibration: Calibration | None) -> list[pb.OperatingPoint]:
     if calibration is None:
         return []
-    selection = f"FACE_SELECTION_{calibration.selection.upper()}" if calibration.selection else None
+    selection, upright = calibration.selection, calibration.upright
     return [
-        pb.OperatingPoint(**asdict(each), detector=calibration.detector, selection=selection)
+        pb.OperatingPoint(
+            **asdict(each),
+            detector=calibration.detector,
+            selection=f"FACE_SELECTION_{selection.upper()}" if selection else None,
+            upright=f"UPRIGHT_{upright.upper()}" if upright else None,
+        )
         for each in calibration.operating_points
     ]
 

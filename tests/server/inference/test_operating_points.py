@@ -93,9 +93,9 @@ def test_info(stub: pb_grpc.FaceEmbeddingServiceStub) -> None:
 
 
 def test_info_of_the_faces(store: Store, tmp_path: Path) -> None:
-    """GetModelInfo tells what found the faces of a calibration, and which was taken."""
+    """GetModelInfo tells how the faces of a calibration were found, and which was taken."""
     space, path = store.get(MOBILE).embedding_space, tmp_path / "calibration.json"
-    made = Calibration(space, 10, 1000, (POINT,), "yunet", "central")
+    made = Calibration(space, 10, 1000, (POINT,), "yunet", "central", upright="auto")
     operating_points.write(made, path)
     with (
         running_server(small_settings(store, calibration=path)) as running,
@@ -104,6 +104,7 @@ def test_info_of_the_faces(store: Store, tmp_path: Path) -> None:
         info = pb_grpc.FaceEmbeddingServiceStub(channel).GetModelInfo(pb.GetModelInfoRequest())
     (point,) = info.operating_points
     assert (point.detector, point.selection) == ("yunet", pb.FACE_SELECTION_CENTRAL)
+    assert point.upright == pb.UPRIGHT_AUTO
 
 
 def test_other_detector_at_start(
