@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -145,7 +146,8 @@ def read_table(table: Path, folder: Path) -> Pairs:
 
 def _read_image(folder: Path, name: str, where: str, suffixes: Sequence[str]) -> bytes:
     for suffix in suffixes:
-        path = folder / f"{name}{suffix}"
+        # A list is UTF-8, and so are names of files, whatever the locale says.
+        path = folder / os.fsdecode(f"{name}{suffix}".encode())
         try:
             if path.is_file():
                 return regular_files.read(path, regular_files.DATA_BYTES)

@@ -4,6 +4,8 @@ import csv
 import hashlib
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from face_embedding_server.faces.face import Aligned
 from face_embedding_server.inference import operating_points
 from face_embedding_server.inference.operating_points import CalibrationError
 from support import MOBILE, WITH_MXNET, encode, issue, needs_mxnet, running_server, small_settings
+from support.processes import child_environment
 
 SPACE = "model/digest/output"
 LIMITS = {"a": (0.4, 0.6), "b": (0.1, 0.6)}
@@ -366,3 +369,19 @@ def test_bad_table(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text(text)
     with pytest.raises(PairsError, match=message):
         pairs.read_table(tmp_path / "pairs.csv", tmp_path)
+
+
+def test_names_beyond_the_locale(tmp_path: Path) -> None:
+    """Images are found by names that the locale knows nothing of."""
+    (tmp_path / "Zoë.png").write_bytes(b"")
+    (tmp_path / "pairs.csv").write_text("first,second,same\nZoë,Zoë.png,1\n", "utf-8")
+    program = (
+        "import pathlib; from face_embedding_server.evaluation import pairs; "
+        "print(len(pairs.read_table(pathlib.Path('pairs.csv'), pathlib.Path()).images))"
+    )
+    # Or Python takes UTF-8 for it.
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = child_environment() | locale
+    command = [sys.executable, "-c", program]
+    shown = subprocess.check_output(command, cwd=tmp_path, env=environment, text=True, timeout=60)
+    assert shown == "2\n"
