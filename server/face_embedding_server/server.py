@@ -175,8 +175,9 @@ class Server:
         what they have taken. If an engine makes no progress, nothing is waited for.
         """
         until = time.monotonic() + (0 if self.fault else self._settings.grace_s)
-        self._health.set(health.NOT_SERVING)
+        # In this order, so that who sees it stop is not let in any more.
         self._admission.refuse()
+        self._health.set(health.NOT_SERVING)
         if self._registry.is_ready and not self.fault:
             time.sleep(self._settings.drain_s)
         self._admission.finish(max(0, until - time.monotonic()))
