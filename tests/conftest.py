@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,9 @@ from support import (
 from support.hosts import WEB_VARIABLES, Hosts, serving
 
 DATA_VARIABLE = "FACE_EMBEDDING_TEST_DATA"
+
+# A shell has what it starts in the background ignore Ctrl-C; what the tests start would do so too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples everywhere and always; a machine under load is no failure.
 hypothesis.settings.register_profile("tests", derandomize=True, deadline=None, database=None)
