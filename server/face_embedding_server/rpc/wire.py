@@ -31,6 +31,8 @@ _PAYLOAD_BITS = 7
 _MORE = 1 << _PAYLOAD_BITS
 _ALL_BUT_LAST = bytes(range(_MORE, 2 * _MORE))
 _LONGEST_VARINT = 10
+# Of what comes after the first byte of a number.
+_SHIFTS = range(_PAYLOAD_BITS, _LONGEST_VARINT * _PAYLOAD_BITS, _PAYLOAD_BITS)
 # Of one byte each in a list, or more, and of eight when they are parsed.
 _LONGS = {FieldDescriptor.TYPE_INT64, FieldDescriptor.TYPE_UINT64, FieldDescriptor.TYPE_SINT64}
 
@@ -143,17 +145,20 @@ def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, in
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """Return the number at a position, and the position after it."""
+    """Return the number at a position, and the position after it.
+
+    Raises:
+        IndexError: if there is none, or it has more bytes than any number.
+    """
     value = data[position]
     position += 1
-    shift = _PAYLOAD_BITS
     if value < _MORE:
         return value, position
     value -= _MORE
-    while True:
+    for shift in _SHIFTS:
         byte = data[position]
         value |= (byte & (_MORE - 1)) << shift
         position += 1
-        shift += _PAYLOAD_BITS
         if byte < _MORE:
             return value, position
+    raise IndexError

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -142,6 +143,14 @@ def test_leaves_damage_to_the_parser(damaged: bytes) -> None:
     """Bytes that are no message are refused as such, however many they are."""
     with pytest.raises(Refusal, match="the bytes are not a face_embedding"):
         methods.parse(pb.EmbedRequest, damaged)
+
+
+@pytest.mark.parametrize("before", [b"", b"\x0a"], ids=["its first number", "a size"])
+def test_number_without_an_end(before: bytes) -> None:
+    """A number that goes on and on is looked at no further than any number goes."""
+    since = time.process_time()
+    wire.check(pb.EmbedRequest, before + many(b"\xff"))
+    assert time.process_time() - since < 1
 
 
 def test_small_messages_are_not_counted() -> None:
