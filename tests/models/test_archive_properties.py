@@ -35,7 +35,9 @@ SEEDS = [zipped(GOOD), _stored(), zipped({f"model/{name}": data for name, data i
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("archive") / "weights.zip"
+    folder = tmp_path_factory.mktemp("archive") / "inside"
+    folder.mkdir()
+    return folder / "weights.zip"
 
 
 def read(path: Path) -> dict[str, bytes] | ImportRefusedError:
