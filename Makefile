@@ -44,8 +44,8 @@ $(PHOTOGRAPHS): $(READY)
 
 test: setup $(MANIFESTS)/.ready  ## run all tests, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n auto -m 'not slow'
-	$(BIN)/coverage run -m pytest -m slow
+	$(BIN)/coverage run -m pytest -n auto --dist loadgroup -m 'not alone'
+	$(BIN)/coverage run -m pytest -m alone
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -138,7 +138,8 @@ wheels-arm64: setup  ## download the server's packages for ARM, but for MXNet, o
 SCALE := build/scale
 
 scale-test: $(SCALE)/.ready  ## run what is beyond one server: Envoy, the gateway, a browser, Ray, vector databases
-	$(SCALE)/bin/python -m pytest --durations=0 tests/scale
+	$(SCALE)/bin/python -m pytest -n auto --dist loadfile --durations=0 -m 'not alone' tests/scale
+	$(SCALE)/bin/python -m pytest --durations=0 -m alone tests/scale
 
 scale: $(SCALE)/.ready  ## measure replicas behind Envoy, as processes and on Ray, with engines that sleep (QUICK=1: 1 and 8)
 	PYTHONPATH=tests:tests/scale $(SCALE)/bin/python benchmarks/scale.py --store $(STORE) $(if $(QUICK),--quick)

@@ -11,6 +11,9 @@ from endpoints import EXAMPLES, Endpoint, cosine, output, run
 from face_embedding_client import Embedding
 from support import MOBILE
 
+# They share the environment, whose making takes long.
+pytestmark = pytest.mark.xdist_group("kserve")
+
 EXAMPLE = EXAMPLES / "kserve" / "infer.py"
 
 

@@ -260,6 +260,8 @@ def test_surroundings(take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_time(expect_refusal: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that computes for ever is given up at the time limit."""
     monkeypatch.setattr(making, "BASE_PROCESSOR_S", 3)
+    # A machine that does much else takes longer than four times that.
+    monkeypatch.setattr(making, "WALL_PER_PROCESSOR", 60)
     model = last(
         "times = Constant <value = int64 {1000000000000}> ()",
         "yes = Constant <value = bool {1}> ()",

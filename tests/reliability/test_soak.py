@@ -14,6 +14,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 
 @needs_proc
 @pytest.mark.slow
+@pytest.mark.alone
 def test_short_soak(store: Store) -> None:
     """Under mixed load no good call fails, and memory stays within its bounds."""
     with serving(store.root) as running:
@@ -24,6 +25,7 @@ def test_short_soak(store: Store) -> None:
 
 @needs_proc
 @pytest.mark.slow
+@pytest.mark.alone
 def test_leak(store: Store) -> None:
     """A server that keeps what it embeds is found out, by its memory and nothing else."""
     with serving(store.root, program=LEAKING) as running:

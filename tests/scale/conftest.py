@@ -1,5 +1,7 @@
 """What tests of several servers measured, shown at the end of the run."""
 
+import functools
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,19 +11,20 @@ import pytest
 # The benchmarks are no package, and one of them has the name of a module of Python's: so last.
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
-_LINES = pytest.StashKey[list[str]]()
+_FIGURE = "figure"
 
 
 @pytest.fixture
-def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Tell a figure in a line, which is shown whether the test fails or not."""
-    return pytestconfig.stash.setdefault(_LINES, []).append
+    return functools.partial(record_property, _FIGURE)
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show the lines."""
     terminalreporter.section("figures")
-    for line in config.stash.get(_LINES, []):
-        terminalreporter.write_line(line)
+    for report in itertools.chain(*terminalreporter.stats.values()):
+        if getattr(report, "when", "") == "teardown":
+            for name, value in report.user_properties:
+                if name == _FIGURE:
+                    terminalreporter.write_line(value)

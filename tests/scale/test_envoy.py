@@ -32,6 +32,8 @@ from face_embedding_server.faces.images import Image
 from support import MOBILE, SYNTHETIC, wait_until
 from support.processes import FAULTY
 
+pytestmark = pytest.mark.alone
+
 Tell = Callable[[str], None]
 CALLS = 3000
 

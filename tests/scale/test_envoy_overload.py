@@ -16,6 +16,8 @@ from face_embedding_server.faces.images import Image
 from support import wait_until
 from support.processes import FAULTY, Running
 
+pytestmark = pytest.mark.alone
+
 Tell = Callable[[str], None]
 REFUSED = "RESOURCE_EXHAUSTED"
 EVERYBODY = 1000

@@ -42,6 +42,7 @@ def images(golden: Golden, tmp_path: Path) -> list[Path]:
     return files
 
 
+@pytest.mark.alone
 def test_killed(
     images: list[Path], store: Store, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:

@@ -43,6 +43,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import serve
 
+pytestmark = pytest.mark.alone
+
 FACES = 3000
 GROUP = 50
 

@@ -3,10 +3,13 @@
 import dataclasses
 from collections.abc import Callable
 
+import pytest
+
 import scale
 from face_embedding_models.store import Store
 
 
+@pytest.mark.alone
 def test_efficiency(store: Store, tell: Callable[[str], None]) -> None:
     """Eight with engines that sleep reach 0.9 of what these give together."""
     found = scale.measure(store.root, "envoy", "sleep", scale.PROMISED)

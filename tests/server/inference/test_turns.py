@@ -154,6 +154,7 @@ def test_failure() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_overload(resnet34_store: Store, faces: list[Face]) -> None:
     """Under twice the load that it can bear, a server goes on answering calls in time."""
     request = pb.EmbedRequest(faces=[pb.Face(encoded=encode(faces[0]), aligned=pb.Aligned())])
