@@ -24,6 +24,8 @@ CLEAR.putalpha(PICTURE.convert("L"))
 EXIF = made.exif(6)
 PROFILE = bytes(9000)
 TEXT = b"comment\0\0" + zlib.compress(bytes(5_000_000))
+# Where EXIF is looked for. If they are told apart, each line takes 16 bytes and more.
+LINES = b"Raw profile type exif\0" + b"\n" * 2_000_000
 
 # What docs/security.md states; measured: 11.1 bytes a pixel for a progressive JPEG of four inks.
 PEAK_BYTES_PER_PIXEL = 12
@@ -208,6 +210,7 @@ def test_small_files_take_little() -> None:
         made.png_header(112, 112) + made.chunk(b"gAMA", b"", 0xFFFFFFF0),
         made.png_header(112, 112) + made.chunk(b"IDAT", b"x", 0x7FFFFFFF),
         made.png(112, 112, made.chunk(b"zTXt", TEXT) * 60),
+        made.png(112, 112, made.chunk(b"tEXt", LINES)),
         made.png(112, 112, made.chunk(b"eXIf", description)),
         made.webp(CANVAS, WEBP[12:], made.webp_chunk(b"EXIF", description)),
     ]

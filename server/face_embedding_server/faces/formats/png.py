@@ -101,7 +101,9 @@ def _raw_profile(kind: bytes, text: bytes) -> bytes:
         if kind == b"zTXt":
             # After a byte that says how it is compressed.
             rest = zlib.decompressobj().decompress(rest[1:], _MOST_PROFILE_BYTES)
-        return bytes.fromhex(b"".join(rest.split(b"\n")[3:]).decode("ascii"))
+        # No more lines are split off than have to be: each takes memory.
+        digits = b"".join(rest[:_MOST_PROFILE_BYTES].split(b"\n", 3)[3:])
+        return bytes.fromhex(digits.decode("ascii"))
     except (zlib.error, ValueError):
         return b""
 
