@@ -279,3 +279,53 @@ def test_shared_tiles() -> None:
     """Tiles that all are the same part of the file are refused: each would be decoded anew."""
     with pytest.raises(Refusal, match="used again and again"):
         READER.decode(grid(TILE, 8, 500, 60, distinct=1))
+
+
+def of_one_tile(count: int, associated: int, extents: int, sets: int, items: int) -> bytes:
+    """Return a HEIC whose picture is one tile without data again and again.
+
+    Args:
+        count: of tiles.
+        associated: how many lists of 255 properties, of which none is one, the tile has.
+        extents: of its data.
+        sets: of the tile's configuration that have no meaning.
+        items: how many others the file has a place for.
+    """
+    _, configuration, _ = parts_of(TILE)
+    configuration = configuration[8:30] + bytes((configuration[30] + 1,)) + configuration[31:]
+    nothing = struct.pack(">BH", 0, sets) + b"\0\1\0" * sets
+    places = b"".join(struct.pack(">IHHH", number, 0, 0, 0) for number in range(3, 3 + items))
+    return box(b"ftyp", b"heic", bytes(4), b"mif1heic") + box(
+        b"meta", bytes(4),
+        box(b"pitm", struct.pack(">IH", 0, 1)),
+        box(b"iinf", struct.pack(">IH", 0, 2), *(
+            box(b"infe", struct.pack(">IHH4sB", 2 << 24, number, 0, kind, 0))
+            for number, kind in ((1, b"grid"), (2, b"hvc1"))
+        )),
+        box(b"iref", bytes(4), box(b"dimg", struct.pack(f">HH{count}H", 1, count, *[2] * count))),
+        box(b"iprp",
+            box(b"ipco",
+                box(b"ispe", struct.pack(">III", 0, 7000, 7000)),
+                box(b"ispe", struct.pack(">III", 0, 64, 64)),
+                box(b"hvcC", configuration, nothing)),
+            box(b"ipma", struct.pack(">II", 0, 2 + associated),
+                b"\0\1\1\1", b"\0\2\2\2\3", (b"\0\2\xff" + bytes(255)) * associated)),
+        box(b"iloc", struct.pack(">IBBI", 2 << 24, 0, 0, 1 + items),
+            struct.pack(">IHHH", 2, 0, 0, extents), places),
+    )  # fmt: skip
+
+
+def test_small_files_take_little() -> None:
+    """What is named again and again, or means nothing, takes no time and no memory."""
+    files = [
+        TILE,  # The first one also has the decoder loaded.
+        of_one_tile(1000, 400, 0, 0, 0),
+        of_one_tile(1000, 0, 4000, 0, 0),
+        of_one_tile(20_000, 0, 0, 0, 0),
+        of_one_tile(1000, 0, 0, 1200, 0),
+        of_one_tile(1, 0, 0, 0, 1_000_000),
+    ]
+    for file, measured in zip(files[1:], decode_measured(files)[1:], strict=True):
+        assert measured.refusal
+        assert measured.processor_s < 0.1, measured  # Measured: 0.006 s.
+        assert measured.peak_bytes < 4 * len(file) + (16 << 20), measured

@@ -15,6 +15,8 @@ _SEQUENCE_HEADER = 1
 _HEVC_HEADER_BYTES = 22
 # Encoders write some hundred.
 _MAX_CONFIGURATION_BYTES = 4096
+# Encoders write one of each of some four kinds.
+_MAX_SETS = 64
 # HEVC has no three zeros in a row, but in the length before a part.
 _LOST = bytes(16)
 _PROFILE_BITS = 88
@@ -66,10 +68,14 @@ def _hevc_sizes(configuration: bytes) -> Iterator[ImageSize]:
     if len(configuration) > _MAX_CONFIGURATION_BYTES:
         raise damaged("the configuration of its picture is too long")
     at = _HEVC_HEADER_BYTES + 1
+    left = _MAX_SETS
     for _ in range(configuration[_HEVC_HEADER_BYTES]):
         kind = configuration[at] & 63
         number = int.from_bytes(configuration[at + 1 : at + 3], "big")
         at += 3
+        left -= number
+        if left < 0:
+            raise damaged("the configuration of its picture has too many parts")
         for _ in range(number):
             length = int.from_bytes(configuration[at : at + 2], "big")
             if at + 2 + length > len(configuration) or not length:

@@ -4,6 +4,7 @@ Sources: ISO/IEC 23008-12 (HEIF), sections 6.5, 6.6 and 9; ISO/IEC 14496-12, sec
 AV1 Image File Format 1.1.
 """
 
+import itertools
 import re
 import struct
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,10 @@ _VERSION_BYTES = 4
 _SEQUENCES = {b"avis", b"msf1", b"hevc", b"hevx"}
 # Telephones write some fifty tiles, and three items beside each picture.
 _MAX_BOXES = 4096
+# An item has some five, and 50 million pixels are 800 tiles of 256×256. All are looked at for each
+# tile, and one tile may be named again and again.
+_MAX_PROPERTIES = 64
+_MAX_TILES = 1024
 # The tiles of a grid reach beyond the picture by less than one on each side.
 _MOST_TILES = 4
 _MOST_COPIES = 2
@@ -149,7 +154,7 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, tuple[int
             raise cut_short(f"the box {printable(kind)}", start, length, end - start)
         yield kind, (body, stop)
         start = stop
-    raise UnreadableImageError(f"has too many parts: at most {_MAX_BOXES} are taken")
+    raise _too_many()
 
 
 def _by_kind(boxes: Iterable[tuple[bytes, _Content]]) -> dict[bytes, _Content]:
@@ -179,10 +184,16 @@ class _Items:
             for kind, (first, last) in _boxes(properties, *place)
         ]
         self._of: dict[int, list[int]] = {}
-        for kind, (first, last) in lists:
-            if kind == b"ipma":
-                for number, indices in _associations(properties[first:last]):
-                    self._of.setdefault(number, []).extend(indices)
+        associations = itertools.chain.from_iterable(
+            _associations(properties[first:last])
+            for kind, (first, last) in lists
+            if kind == b"ipma"
+        )
+        for count, (number, indices) in enumerate(associations):
+            has = self._of.setdefault(number, [])
+            has += indices
+            if count == _MAX_BOXES or len(has) > _MAX_PROPERTIES:
+                raise _too_many()
         self._references = parts.get(b"iref", b"")
 
     def item(self, number: int) -> _Item:
@@ -201,6 +212,10 @@ class _Items:
         for kind, (start, _) in _boxes(self._references, _VERSION_BYTES, len(self._references)):
             whole, count = struct.unpack_from(form + "H", self._references, start)
             if kind == b"dimg" and whole == number:
+                if count > _MAX_TILES:
+                    raise UnreadableImageError(
+                        f"has too many tiles: {count}, at most {_MAX_TILES} are taken"
+                    )
                 return list(
                     struct.unpack_from(f">{count}{form[1]}", self._references, start + width + 2)
                 )
@@ -212,7 +227,8 @@ class _Items:
         for start, length in extents:
             if start + length > len(source):
                 raise cut_short("the picture", start, length, len(source) - start)
-            self._taken += length
+            # One without bytes takes time as well.
+            self._taken += length + 1
             if self._taken > _MOST_COPIES * len(self._data):
                 raise damaged("its parts are used again and again")
         return b"".join(source[start : start + length] for start, length in extents)
@@ -234,7 +250,7 @@ def _associations(part: bytes) -> Iterator[tuple[int, list[int]]]:
     index_form, index_mask = ("H", 0x7FFF) if part[3] & 1 else ("B", 0x7F)
     (count,) = struct.unpack_from(">I", part, _VERSION_BYTES)
     at = _VERSION_BYTES + 4
-    for _ in range(min(count, _MAX_BOXES)):
+    for _ in range(count):
         number, size = struct.unpack_from(number_form, part, at)
         at += struct.calcsize(number_form)
         indices = struct.unpack_from(f">{size}{index_form}", part, at)
@@ -257,6 +273,8 @@ def _places(part: bytes) -> Iterator[tuple[int, tuple[bool, list[tuple[int, int]
         return int.from_bytes(part[at - width : at], "big")
 
     count = read(4 if version == 2 else 2)
+    if count > _MAX_BOXES:
+        raise _too_many()
     parts = 0
     for _ in range(count):
         number = read(4 if version == 2 else 2)
@@ -267,8 +285,12 @@ def _places(part: bytes) -> Iterator[tuple[int, tuple[bool, list[tuple[int, int]
         number_of_extents = read(2)
         parts += number_of_extents
         if parts > _MAX_BOXES:
-            raise UnreadableImageError(f"has too many parts: at most {_MAX_BOXES} are taken")
+            raise _too_many()
         for _ in range(number_of_extents):
             read(index_bytes)
             extents.append((base + read(offset_bytes), read(length_bytes)))
         yield number, (method == 1, extents)
+
+
+def _too_many() -> UnreadableImageError:
+    return UnreadableImageError(f"has too many parts: at most {_MAX_BOXES} are taken")
