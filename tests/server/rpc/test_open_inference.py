@@ -3,6 +3,7 @@
 import json
 import struct
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from face_embedding.open_inference import open_inference_pb2 as oip
 from face_embedding.open_inference import open_inference_pb2_grpc as oip_grpc
 from face_embedding_models.store import Store
 from face_embedding_server.faces.images import Image as Face
+from face_embedding_server.rpc.open_inference import tensors
 from support import encode, info_of, person, running_server, small_settings, status_of
 
 TIMEOUT_S = 60
@@ -185,6 +187,19 @@ def test_typed_and_raw(stub: oip_grpc.GRPCInferenceServiceStub, faces: list[Face
     ]
     answers = [stub.ModelInfer(each, timeout=TIMEOUT_S) for each in requests]
     assert len({values_of(each) for each in answers}) == 1
+
+
+def test_typed_values_at_a_time() -> None:
+    """Few typed values are Python's at a time: making all of them at once holds the interpreter."""
+    request = request_of("data", "FP32", PLANES, fp32_contents=[0.5, *range(8 * VALUES - 1)])
+    tracemalloc.start()
+    try:
+        values = tensors.numbers(request, np.float32, (8, *PLANES[1:]))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(values.ravel(), request.inputs[0].contents.fp32_contents)
+    assert peak < values.nbytes + (2 << 20)  # Measured: 1.6 MB more, and 10.8 if it is at once.
 
 
 def test_precision(stub: oip_grpc.GRPCInferenceServiceStub, faces: list[Face]) -> None:

@@ -14,6 +14,9 @@ from face_embedding_server.errors import Reason, Refusal
 
 _LENGTH = struct.Struct("<I")
 _TYPED_FIELDS: dict[type, str] = {np.uint8: "uint_contents", np.float32: "fp32_contents"}
+# Typed values are taken so many at a time, as they are Python's on their way, of 32 bytes each, and
+# NumPy holds the interpreter for as long as it reads: 150 ms for 64 faces.
+_STEP = 1 << 15
 
 Number = TypeVar("Number", np.uint8, np.float32)
 
@@ -39,10 +42,13 @@ def numbers(
     if raw is not None:
         values: NDArray[Number] = np.frombuffer(raw, kind).reshape(shape)
         return values
-    wide = np.array(typed, np.float64)
-    if kind is np.uint8 and wide.max() > np.iinfo(np.uint8).max:
-        raise refusal(f"{wide.max():g} is no UINT8", where)
-    return wide.astype(kind).reshape(shape)
+    taken = np.empty(len(typed), kind)
+    for start in range(0, len(typed), _STEP):
+        wide = np.array(typed[start : start + _STEP], np.float64)
+        if kind is np.uint8 and wide.max() > np.iinfo(np.uint8).max:
+            raise refusal(f"{wide.max():g} is no UINT8", where)
+        taken[start : start + _STEP] = wide
+    return taken.reshape(shape)
 
 
 def files(request: oip.ModelInferRequest, count: int) -> list[bytes]:
