@@ -24,6 +24,8 @@ READER = ImageReader()
 NOISE = Pillow.fromarray(np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8))
 PICTURE = NOISE.resize((240, 160), Pillow.Resampling.BICUBIC)
 SECTOR = 512
+# What docs/security.md states.
+AVIF_BYTES_PER_PIXEL = 30
 
 
 def heic(picture: Pillow.Image = PICTURE, orientation: int = 1) -> bytes:
@@ -128,6 +130,18 @@ def test_damaged_files() -> None:
     for file, measured in zip(files, decode_measured(files), strict=True):
         pixels = min(measured.announced_pixels, DEFAULT_MAX_IMAGE_PIXELS)
         assert measured.peak_bytes < 12 * pixels + 4 * len(file) + (16 << 20), measured
+
+
+def test_memory_of_avif() -> None:
+    """An AVIF of the costliest kind that the tests can write takes what is stated."""
+    picture = PICTURE.resize((2000, 1500))
+    grainy = made.encoded(
+        picture, "AVIF", subsampling="4:4:4", codec="aom", advanced={"film-grain-test": "1"}
+    )
+    measured = decode_measured([AVIF, grainy])[1]
+    assert not measured.refusal
+    # Measured: 22.
+    assert measured.peak_bytes < AVIF_BYTES_PER_PIXEL * measured.announced_pixels
 
 
 def test_without_the_extra() -> None:
