@@ -244,6 +244,30 @@ def test_interrupted(fragile: Supervised, few: list[Path], tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_twice(
+    number: signal.Signals, fragile: Supervised, few: list[Path], tmp_path: Path
+) -> None:
+    """What is printed after a signal, as JSON, is not cut off by a second one."""
+    os.mkfifo(pipe := tmp_path / "pipe.jpg")  # What reads it waits.
+    names = [f"{few[0]}", f"{pipe}", *(f"{tmp_path}/{each}.jpg" for each in range(9, 2000))]
+    (tmp_path / "list").write_text("\n".join(names))
+    command = embed(fragile, tmp_path / "x.npz", "--json", "--files-from", tmp_path / "list")
+    part = tmp_path / "x.npz.part"
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=child_environment()
+    ) as process:
+        wait_until(lambda: part.exists() and part.read_bytes().count(b"\n") == 2)
+        process.send_signal(number)
+        # More than fits into the pipe comes after the signal.
+        assert process.stdout
+        first = process.stdout.read(1000)
+        process.send_signal(number)
+        out = first + process.stdout.read()
+    assert (process.returncode, names_in(out.decode())) == (128 + number, names)
+
+
+@pytest.mark.slow
 def test_odd_names_in_columns(fragile: Supervised, few: list[Path], tmp_path: Path) -> None:
     """In Parquet such a name is an escape, by which `compare` finds it, as by itself."""
     odd = tmp_path / os.fsdecode(b"\xff.jpg")

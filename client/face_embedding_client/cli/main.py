@@ -1,7 +1,8 @@
 """The command `face-embedding`.
 
 Exit status: 0 for success, 1 if the answer is no (not serving, no match, undecided, no face, a file
-that was refused), 2 for an error, 130 if interrupted, 141 if nobody reads what is printed.
+that was refused), 2 for an error, 130 if interrupted (143 by SIGTERM, 129 by SIGHUP), 141 if nobody
+reads what is printed.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 from face_embedding_client._errors import FaceEmbeddingError, InvalidRequestError
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Comparison, Embedding, Face, PreparedFace
-from face_embedding_client.cli import inputs, output
+from face_embedding_client.cli import ending, inputs, output
 from face_embedding_client.cli.conformance import add_options as add_conformance_options
 from face_embedding_client.cli.conformance import conformance
 from face_embedding_client.cli.connection import add_options as add_connection_options
@@ -29,8 +31,8 @@ from face_embedding_client.cli.usage import UsageError
 
 EXIT_NO = 1
 EXIT_ERROR = 2
-# As a shell tells of SIGINT and of SIGPIPE: 128 and the number of the signal.
-EXIT_INTERRUPTED = 130
+# As a shell tells of a signal: 128 and its number. That of SIGPIPE is 13.
+_EXIT_SIGNAL = 128
 EXIT_UNHEARD = 141
 
 
@@ -38,6 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     output.open_streams()
     output.show_anything()
+    try:
+        with ending.by_signals():
+            return _answered(arguments)
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, ending.Ended) else signal.SIGINT
+        return _EXIT_SIGNAL + number
+
+
+def _answered(arguments: Sequence[str] | None) -> int:
+    """Run the command, whether what it prints can be printed or not."""
     try:
         try:
             return _run(arguments)
@@ -70,8 +82,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         print(f"{parser.prog}: error: {output.error_words(error)}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
+        ending.undisturbed()
         print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        raise
     return status
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from face_embedding_client.cli import output
+from face_embedding_client.cli import ending, output
 
 T = TypeVar("T")
 
@@ -58,6 +58,8 @@ class Report(Generic[T]):
                 self._print(self._waiting.pop(self._next - 1))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            ending.undisturbed()
         nothing = self._next == 0 and not self._waiting
         if kind is not None and (nothing or issubclass(kind, BrokenPipeError)):
             return
