@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import face_embedding_client
 from face_embedding.v1 import face_embedding_pb2 as pb
@@ -397,6 +399,51 @@ def test_draw_deep_grey(run: Any, tmp_path: Path, portrait: bytes) -> None:
     assert run("faces", str(photo), "--draw", str(output))[0] == 0
     drawn = cv2.imread(str(output), cv2.IMREAD_GRAYSCALE)
     assert np.median(np.abs(drawn.astype(int) - grey)) <= 1
+
+
+def test_draw_heic(run: Any, tmp_path: Path, portrait: bytes) -> None:
+    """A HEIC is drawn too, turned as it says."""
+    photo, output = tmp_path / "side.heic", tmp_path / "out.png"
+    with Image.open(io.BytesIO(portrait)) as image:
+        exif = image.getexif()
+        exif[ORIENTATION] = SIDEWAYS
+        turned = pillow_heif.from_pillow(image.transpose(Image.Transpose.ROTATE_90))
+        turned.save(photo, exif=exif.tobytes(), quality=95)
+        upright = np.asarray(image.convert("RGB"))[..., ::-1]
+    assert run("faces", str(photo), "--draw", str(output))[0] == 0
+    assert np.median(np.abs(cv2.imread(str(output)).astype(int) - upright)) < 5
+
+
+def test_draw_with_xmp(run: Any, tmp_path: Path, portrait: bytes) -> None:
+    """An orientation that only XMP has turns the drawn photograph no more than the searched one."""
+    photo, output = tmp_path / "xmp.png", tmp_path / "out.png"
+    with Image.open(io.BytesIO(portrait)) as image:
+        upright = image.convert("RGB").resize((300, 240))
+    texts = PngImagePlugin.PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="3"/>')
+    upright.save(photo, pnginfo=texts)
+    run("faces", str(photo), "--draw", str(output))
+    assert np.median(cv2.imread(str(output)) != cv2.imread(str(photo))) == 0
+
+
+@pytest.mark.parametrize(("command", "flag"), [("faces", "--draw"), ("matrix", "--output")])
+def test_picture_over_input(command: str, flag: str, run: Any, tmp_path: Path) -> None:
+    """No picture takes the place of the photograph that it is of."""
+    photo, link = tmp_path / "photo.png", tmp_path / "link.png"
+    photo.write_bytes(b"only one of it")
+    link.symlink_to(photo)
+    status, out, err = run(command, str(photo), flag, str(link))
+    assert (status, out, photo.read_bytes()) == (2, "", b"only one of it")
+    assert f"the output {link} is one of the files that are read" in err
+
+
+def test_matrix_of_odd_names(run: Any, tmp_path: Path, faces: list[Any]) -> None:
+    """Nothing is said of letters that the picture's font lacks."""
+    file = tmp_path / "日本.png"
+    file.write_bytes(encode(faces[0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run("matrix", str(file), "--output", str(tmp_path / "m.png"))[0] == 0
 
 
 def test_draw_nobody(run: Any, files: dict[str, str], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Needs Matplotlib, and Pillow, which comes with it; so this is imported where a p
 
 import dataclasses
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +16,20 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from face_embedding_client._types import Detection, Detections
+from face_embedding_client.cli.usage import UsageError
 from face_embedding_client.cli.writing import replaced
 
+# It reads HEIC, where it is installed.
+try:
+    import pillow_heif
+except ImportError:
+    _READS_HEIC = False
+else:
+    _READS_HEIC = True
+    pillow_heif.register_heif_opener()
+
+_HEIF_EXTRA = "pip install 'face-embedding[heif]'"
+_XMP = ("xmp", "XML:com.adobe.xmp")
 _FONT = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 _BOX_COLOUR = (0, 230, 118)
 _POINT_COLOUR = (255, 214, 0)
@@ -33,9 +46,21 @@ _POINTS_PER_INCH = 72
 
 
 def draw_faces(photograph: bytes, found: Detections, file: Path) -> None:
-    """Write a photograph, upright, with the boxes, landmarks and scores of its faces."""
-    with Image.open(io.BytesIO(photograph)) as opened:
-        image = ImageOps.exif_transpose(opened)
+    """Write a photograph, upright, with the boxes, landmarks and scores of its faces.
+
+    Raises:
+        UsageError: if it is not read here, or not as the server reads it.
+    """
+    try:
+        image = _upright(photograph)
+    except Exception as error:  # Of files that it does not know or take, it raises many kinds.
+        hint = "" if _READS_HEIC else f"; a HEIC needs {_HEIF_EXTRA}"
+        raise UsageError(f"the photograph cannot be drawn: {error}{hint}") from error
+    if image.size != (found.width, found.height):
+        raise UsageError(
+            f"the photograph cannot be drawn: it is read as {image.width}×{image.height} here, and "
+            f"as {found.width}×{found.height} by the server"
+        )
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut instead of scaling.
         image = image.convert("I").point(lambda value: value * (1 / 256))
     image = image.convert("RGB")
@@ -45,6 +70,14 @@ def draw_faces(photograph: bytes, found: Detections, file: Path) -> None:
         pen.draw(face, f"#{number} {face.score:.3f}")
     with replaced(file) as drawn:
         image.save(drawn, "PNG")
+
+
+def _upright(photograph: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(photograph)) as opened:
+        # Servers take no orientation from XMP.
+        for name in _XMP:
+            opened.info.pop(name, None)
+        return ImageOps.exif_transpose(opened)
 
 
 class _Pen:
@@ -104,5 +137,7 @@ def draw_matrix(names: Sequence[str], similarities: NDArray[np.float64], file: P
             axes.text(
                 column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8
             )
-    with replaced(file) as drawn:
+    with replaced(file) as drawn, warnings.catch_warnings():
+        # What the font lacks is drawn as a box, and is in the table that is printed.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         figure.savefig(drawn, format="png")

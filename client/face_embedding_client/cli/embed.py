@@ -78,9 +78,10 @@ def _embed(
     return counts
 
 
-def embed_files(client: FaceEmbeddingClient, options: argparse.Namespace) -> list[Named]:
+def embed_files(
+    client: FaceEmbeddingClient, files: Sequence[Path], options: argparse.Namespace
+) -> list[Named]:
     """Embed one face of each file, and return what became of the files, in their order."""
-    files = inputs.files_of(options)
     answers = dict(_answered(client, files, options, None))
     return [(str(file), answers[number][0]) for number, file in enumerate(files)]
 

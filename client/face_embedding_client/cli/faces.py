@@ -20,7 +20,7 @@ def faces(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     if options.draw:
         if len(files) != 1:
             raise UsageError(f"--draw takes exactly one photograph, not {len(files)}")
-        output.check_output(options.draw, ".png")
+        output.check_output(options.draw, ".png", inputs=files)
         draw_faces = output.drawing().draw_faces
     most_bytes = client.model_info().max_encoded_bytes
     without = 0
@@ -30,9 +30,9 @@ def faces(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     ):
         for number, file in enumerate(files):
             data, found = _find(client, file, most_bytes, options)
+            report.add(number, [(str(file), found)])
             if options.draw and isinstance(found, Detections):
                 draw_faces(data, found, options.draw)
-            report.add(number, [(str(file), found)])
             without += not (isinstance(found, Detections) and found.faces)
             bar.update()
     return int(without > 0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from face_embedding_client._similarity import cosines
 from face_embedding_client._sync import FaceEmbeddingClient
 from face_embedding_client._types import Embedding
-from face_embedding_client.cli import output
+from face_embedding_client.cli import inputs, output
 from face_embedding_client.cli.embed import embed_files
 
 _COLUMN_CHARACTERS = 12
@@ -21,10 +21,11 @@ _PICTURE_CHARACTERS = 24
 
 def matrix(client: FaceEmbeddingClient, options: argparse.Namespace) -> int:
     """Compare all pairs of files; print the similarities, and draw them if asked to."""
+    files = inputs.files_of(options)
     if options.output:
-        output.check_output(options.output, ".png")
+        output.check_output(options.output, ".png", inputs=files)
         draw_matrix = output.drawing().draw_matrix
-    outcomes = embed_files(client, options)
+    outcomes = embed_files(client, files, options)
     embeddings: list[tuple[str, Embedding]] = []
     for name, outcome in outcomes:
         if isinstance(outcome, Embedding):

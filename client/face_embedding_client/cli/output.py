@@ -60,14 +60,23 @@ _MEASURES = {
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-def check_output(output: Path, *suffixes: str) -> None:
-    """Refuse, before any work, a file that could not be written after it."""
+def check_output(output: Path, *suffixes: str, inputs: Iterable[Path] = ()) -> None:
+    """Refuse, before any work, a file that could not be written after it, or that is an input."""
     if output.suffix not in suffixes:
         raise UsageError(f"the output {output} has to end with {' or '.join(suffixes)}")
     if not os.access(output.parent, os.W_OK):
         raise UsageError(f"the folder of {output} does not exist or cannot be written")
     if output.exists() and not (output.is_file() and os.access(output, os.W_OK)):
         raise UsageError(f"the output {output} is there, and is no file that can be written")
+    if output.exists() and any(_is_same(output, each) for each in inputs):
+        raise UsageError(f"the output {output} is one of the files that are read: name another")
+
+
+def _is_same(output: Path, file: Path) -> bool:
+    # What cannot be read is told of later.
+    with contextlib.suppress(OSError):
+        return output.samefile(file)
+    return False
 
 
 def open_streams() -> None:
