@@ -123,6 +123,16 @@ def test_cut(name: str) -> None:
         assert caught.value.reason == Reason.IMAGE_UNREADABLE
 
 
+@pytest.mark.parametrize(
+    "behind", [b"\0", b"\n", b"a text of some program", bytes(99), b"\xff" * 9]
+)
+@pytest.mark.parametrize("name", FILES)
+def test_behind_the_end(name: str, behind: bytes) -> None:
+    """Bytes behind the end of a file do no harm."""
+    whole = READER.decode(FILES[name])
+    np.testing.assert_array_equal(READER.decode(FILES[name] + behind), whole)
+
+
 def test_damaged_files() -> None:
     """A file damaged anywhere is decoded or refused, within the memory of its pixels."""
     chance = random.Random(0)

@@ -67,6 +67,7 @@ def inspect(data: bytes) -> ImageFile:
     """
     if data[8:12] in _SEQUENCES:
         raise UnreadableImageError("is an animation")
+    data = data[: _end(data)]
     boxes = _by_kind(_boxes(data, 0, len(data)))
     if b"meta" not in boxes:
         raise damaged("it has no picture")
@@ -155,6 +156,23 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, tuple[int
         yield kind, (body, stop)
         start = stop
     raise _too_many()
+
+
+def _end(data: bytes) -> int:
+    """Return where a file ends: with the last of its boxes, as bytes behind them are none of it.
+
+    Where a box is cut short instead, the picture that is in it will be missing.
+    """
+    end = 0
+    has_picture = False
+    try:
+        for kind, (_, stop) in _boxes(data, 0, len(data)):
+            has_picture = has_picture or kind == b"meta"
+            end = stop
+    except (UnreadableImageError, struct.error):
+        if not has_picture:
+            raise
+    return end
 
 
 def _by_kind(boxes: Iterable[tuple[bytes, _Content]]) -> dict[bytes, _Content]:
