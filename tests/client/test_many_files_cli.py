@@ -69,6 +69,19 @@ def test_recursive(run: Any, folder: Path, images: list[str]) -> None:
     assert (status, names_in(out)) == (0, images)
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_impossible_name(linked: bool, run: Any, folder: Path, images: list[str]) -> None:
+    """With `--recursive` too, what cannot be looked at costs only itself, wherever it is named."""
+    bad = Path("x" * 300)
+    if linked:
+        # As what a folder has in it that may be listed and not searched.
+        bad, target = folder / "link.png", bad
+        bad.symlink_to(target)
+    status, out, err = run("embed", "--recursive", str(bad), str(folder))
+    assert (status, f"{images[0]}: norm " in out) == (1, True)
+    assert f"{bad}: cannot be read: File name too long" in err
+
+
 def test_empty_folder(run: Any, tmp_path: Path) -> None:
     """A folder without images is an error."""
     (tmp_path / "empty").mkdir()

@@ -92,7 +92,7 @@ def _below(name: Path, others: Counter[str]) -> Iterator[Path]:
 
     What else is there is counted by its suffix.
     """
-    if not name.is_dir():
+    if not _is_folder(name):
         yield name
         return
     unreadable: list[OSError] = []
@@ -104,7 +104,23 @@ def _below(name: Path, others: Counter[str]) -> Iterator[Path]:
                 continue
             if path.suffix.lower() not in SUFFIXES:
                 others[path.suffix or "without one"] += 1
-            # A link to nothing is told of; a pipe or a device would never end.
-            elif path.is_file() or path.is_symlink():
+            elif not _never_ends(path):
                 yield path
     yield from (Path(error.filename) for error in unreadable)
+
+
+def _is_folder(name: Path) -> bool:
+    # What is wrong with any other is told of it, when it is read.
+    with contextlib.suppress(OSError):
+        return name.is_dir()
+    return False
+
+
+def _never_ends(path: Path) -> bool:
+    """Tell whether it is a pipe or a device; a link to nothing, or what may not be seen, is none.
+
+    Those are told of, when they are read.
+    """
+    with contextlib.suppress(OSError):
+        return not (path.is_file() or path.is_symlink())
+    return False
