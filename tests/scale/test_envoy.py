@@ -1,5 +1,8 @@
 """Several servers behind Envoy, by the configuration that is deployed."""
 
+import contextlib
+import http.client
+import itertools
 import os
 import shutil
 import signal
@@ -134,6 +137,26 @@ def test_too_large(proxy: Proxy) -> None:
             pb_grpc.FaceEmbeddingServiceStub(channel).Embed(large)
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert proxy.statistic("upstream_rq_retry") == 0
+
+
+def test_no_grpc(proxy: Proxy) -> None:
+    """Requests of which servers would reset the streams take no server from the other callers."""
+    kinds = ("application/grpc", "application/grpc+json", "application/grpc-web+json")
+
+    def send(verb: str, kind: str) -> None:
+        with contextlib.closing(http.client.HTTPConnection(proxy.address, timeout=60)) as caller:
+            path = "/face_embedding.v1.FaceEmbeddingService/ListModels"
+            caller.request(verb, path, bytes(5), {"content-type": kind})
+            caller.getresponse().read()
+
+    with ThreadPoolExecutor(CALLERS) as threads:
+        for sent in [
+            threads.submit(send, verb, kind)
+            for verb, kind, _ in itertools.product(("POST", "GET"), kinds, range(20))
+        ]:
+            sent.result()
+    assert proxy.statistic("upstream_rq_rx_reset") == 0
+    assert proxy.statistic("outlier_detection.ejections_enforced_total") == 0
 
 
 def test_deadly_request(store: Store, face: RawFace, tmp_path: Path) -> None:
