@@ -173,7 +173,7 @@ class StoredEmbeddings:
             )
 
     def faces(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows that have an embedding, some thousand at once.
+        """Yield the rows that have an embedding, some thousand at once, and never none.
 
         Args:
             columns: only these; all by default.
@@ -185,6 +185,8 @@ class StoredEmbeddings:
         with _reading(self.path), pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(GROUP_ROWS, columns=[*{*names, "norm"}]):
                 faces = batch.filter(batch.column("norm").is_valid())
+                if not len(faces):
+                    continue
                 arrays = [self._fixed(name, faces.column(name)) for name in names]
                 fields = [self.schema.field(name) for name in names]
                 yield pa.RecordBatch.from_arrays(

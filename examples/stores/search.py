@@ -49,11 +49,15 @@ def main() -> None:
     parser.add_argument("--nearest", type=Path, metavar="PARQUET", help="faces to look for")
     parser.add_argument("--count", type=int, default=3, help="how many to find of each")
     options = parser.parse_args()
+    if options.count < 1:
+        parser.error("--count has to be at least 1")
     store: Store = importlib.import_module(f"with_{options.store}").Store(options.place)
     try:
         if options.add:
             store.add(StoredEmbeddings(options.add, store.space))
         if options.nearest:
+            if not store.space:
+                sys.exit(f"{parser.prog}: {options.place} has no faces yet: --add some first")
             probes = StoredEmbeddings(options.nearest, store.space)
             print(json.dumps(search(store, probes, options.count), indent=2))
     except (OSError, NoEmbeddingsError, OtherSpaceError) as error:

@@ -1,5 +1,6 @@
 """Faces in DuckDB, which reads Parquet, its metadata too, and compares by itself."""
 
+import glob
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ class Store:
                 f"CREATE TABLE faces (file TEXT, face INTEGER, embedding FLOAT[{stored.size}],"
                 " PRIMARY KEY (file, face))"
             )
-            self._db.execute(f"COMMENT ON TABLE faces IS '{stored.space}'")
+            space = stored.space.replace("'", "''")  # It comes from a file.
+            self._db.execute(f"COMMENT ON TABLE faces IS '{space}'")
             self.space = stored.space
         self._db.execute(
             "INSERT OR REPLACE INTO faces SELECT file, face, embedding FROM read_parquet(?)"
             " WHERE error_reason IS NULL",
-            [str(stored.path)],
+            [glob.escape(str(stored.path))],  # Of this file, and of no others that fit its name.
         )
 
     def nearest(self, probe: np.ndarray, count: int) -> list[dict[str, Any]]:

@@ -31,8 +31,11 @@ class Store:
         for batch in stored.faces(["file", "face", "embedding"]):
             self._index.add(vectors(batch))
             names.append(batch.select(["file", "face"]))
-        self._names = pa.Table.from_batches(names).replace_schema_metadata(stored.schema.metadata)
+        schema = pa.schema(map(stored.schema.field, ("file", "face")), stored.schema.metadata)
+        self._names = pa.Table.from_batches(names, schema)
         self.space = stored.space
+        # Without names there is no store: so none are there with another index, whatever ends this.
+        self._names_file.unlink(missing_ok=True)
         faiss.write_index(self._index, str(self._index_file))
         pq.write_table(self._names, self._names_file)
 

@@ -17,7 +17,9 @@ class Store:
     def __init__(self, place: Path) -> None:
         self._db = lancedb.connect(place)
         self._table = self._db.open_table(TABLE) if TABLE in self._db.table_names() else None
-        self.space: str = self._table.schema.metadata[SPACE].decode() if self._table else ""
+        self.space = ""
+        if self._table is not None:  # It is false as long as no row is in it.
+            self.space = self._table.schema.metadata[SPACE].decode()
 
     def add(self, stored: StoredEmbeddings) -> None:
         """Add the faces of a file; those that are there already are replaced."""

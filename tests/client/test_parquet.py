@@ -178,6 +178,14 @@ def test_reading(tmp_path: Path) -> None:
     )
 
 
+def test_reading_no_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows without a face are no batch, as nothing could be searched among them."""
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 2)
+    failed = [{"file": "a", "error_reason": "X"}] * 4
+    read = StoredEmbeddings(stored(tmp_path / "x.parquet", [*failed, face("b", 1, 0)]))
+    assert [parquet.vectors(batch).shape for batch in read.faces()] == [(1, 2)]
+
+
 def test_reading_columns(tmp_path: Path) -> None:
     """Only the columns that are asked for are read, in their order."""
     read = StoredEmbeddings(stored(tmp_path / "x.parquet", [face("a", 1, 0)]))

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from faces_in_parquet import python, shell, shown, write
 
+from face_embedding_client import parquet
 from face_embedding_client.parquet import StoredEmbeddings, vectors
 from support import Golden
 from support.processes import child_environment
@@ -151,6 +152,36 @@ def test_added_twice(store: Filled) -> None:
     names = [face["file"] for face in found["nearest"]]
     assert names[0] == PROBE
     assert PROBE not in names[1:]
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_no_faces(name: str, files: Callable[[int], Files], tmp_path: Path) -> None:
+    """One without faces says so, and keeps to the space of a file that had none."""
+    given = files(100)
+    filled = Filled(name, tmp_path / "store", given, 0)
+    asked = filled.search("--nearest", given.probe)
+    assert asked.stderr == f"search.py: {filled.place} has no faces yet: --add some first\n"
+    schema = parquet.schema(128, space=OTHER_SPACE, model="")
+    parquet.writer(tmp_path / "none.parquet", schema).close()
+    added = filled.search("--add", tmp_path / "none.parquet")
+    assert added.returncode == 0, added.stderr
+    assert filled.search("--nearest", tmp_path / "none.parquet").stdout == "[]\n"
+    assert (
+        f"cannot be compared with those of {OTHER_SPACE}"
+        in filled.search("--add", given.probe).stderr
+    )
+
+
+def test_names_of_files(files: Callable[[int], Files], tmp_path: Path) -> None:
+    """DuckDB reads the file of a name, not those that it is a pattern for, and keeps any space."""
+    (tmp_path / "x1.parquet").symlink_to(files(100).many)
+    odd = tmp_path / "x[1].parquet"
+    faces = {PROBE: np.array([0.6, 0.8], np.float32)}
+    filled = Filled("duckdb", tmp_path / "store", Files(odd, odd, odd), 0)
+    write(odd, faces, "a'; DROP TABLE faces; --")
+    done = filled.search("--add", odd, "--nearest", odd)
+    assert done.returncode == 0, done.stderr
+    assert [face["file"] for face in json.loads(done.stdout)[0]["nearest"]] == [PROBE]
 
 
 @pytest.mark.parametrize("command", shown("stores/search.py"), ids=lambda line: line.split()[2])
