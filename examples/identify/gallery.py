@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from face_embedding_client import Embedding, ModelInfo, parquet
-from face_embedding_client.parquet import StoredEmbeddings
+from face_embedding_client.parquet import NoEmbeddingsError, StoredEmbeddings
 
 
 class Gallery:
@@ -20,12 +20,15 @@ class Gallery:
 
     Raises:
         OtherSpaceError: if the gallery is of another space than the model.
+        NoEmbeddingsError: if the file is no gallery.
     """
 
     def __init__(self, path: Path, info: ModelInfo | None = None) -> None:
-        self._path = path
+        self._path = path.resolve()  # To change the file itself, where this is a link to it.
         if path.exists() or info is None:
             stored = StoredEmbeddings(path, info.embedding_space if info else "")
+            if "person" not in stored.schema.names:
+                raise NoEmbeddingsError(f"{path} is no gallery: it does not say whose faces it has")
             self._faces = pa.Table.from_batches(stored.faces(), stored.schema)
         else:
             schema = parquet.schema(

@@ -41,7 +41,10 @@ def main() -> None:
             gallery = Gallery(options.gallery, info)
             faces = [embed(client, file, detect=options.detect) for file in options.files]
         if options.command == "enrol":
-            names = [file.name for file in options.files]
+            # Bytes of a name that are no text, as escapes.
+            names = [
+                str(file).encode("utf-8", "backslashreplace").decode() for file in options.files
+            ]
             gallery.enrol(options.person, dict(zip(names, faces, strict=True)))
             print(f"{options.person} is enrolled, of {len(gallery.people()[0])} people")
         else:
@@ -60,7 +63,7 @@ def parsed() -> argparse.Namespace:
     find = commands.add_parser("search", help="find out who somebody is")
     find.add_argument(
         "--false-positives",
-        type=float,
+        type=share,
         default=0.01,
         help="the share of searches for strangers that may find somebody (default: %(default)s)",
     )
@@ -73,10 +76,21 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def share(text: str) -> float:
+    """Return a share of searches: more than none, and not all."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise ValueError(text)
+    return value
+
+
 def embed(client: FaceEmbeddingClient, file: Path, *, detect: bool) -> Embedding:
     """Embed the one face of a file."""
     image = file.read_bytes()
-    face = client.embed(Photograph(image) if detect else image)
+    try:
+        face = client.embed(Photograph(image) if detect else image)
+    except FaceEmbeddingError as error:
+        sys.exit(f"identify.py: {file}: {error}")
     for warning in face.warnings:
         print(f"{file}: warning: {warning.reason}", file=sys.stderr)
     return face

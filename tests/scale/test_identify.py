@@ -165,6 +165,57 @@ def test_forgotten(run: Callable[..., Any], tmp_path: Path) -> None:
     assert (again.returncode, again.stderr) == (1, "identify.py: bert is not enrolled\n")
 
 
+def test_same_names(run: Callable[..., Any], test_data: Path, tmp_path: Path) -> None:
+    """Photographs of one name in several folders are several."""
+    for folder in ("2020", "2021"):
+        (tmp_path / folder).mkdir()
+        aligned = test_data / "faces" / "aligned" / "person00_00.png"
+        (tmp_path / folder / "anna.jpg").symlink_to(aligned)
+    run("people.parquet", "enrol", "anna", *map(str, tmp_path.glob("20*/anna.jpg")))
+    assert run("people.parquet", "forget", "anna").stdout == "2 embeddings of anna are gone\n"
+
+
+def test_forgotten_by_link(run: Callable[..., Any], tmp_path: Path) -> None:
+    """Who is forgotten in a link to a gallery is forgotten in the gallery."""
+    run("people.parquet", "enrol", "anna", "person01_00.png")
+    (tmp_path / "link.parquet").symlink_to("people.parquet")
+    assert run("link.parquet", "forget", "anna").stdout == "1 embeddings of anna are gone\n"
+    assert run("people.parquet", "forget", "anna").stderr == "identify.py: anna is not enrolled\n"
+
+
+@pytest.mark.parametrize(
+    "command", [("enrol", "anna"), ("search",), ("forget", "anna")], ids=" ".join
+)
+def test_no_gallery(
+    command: tuple[str, ...], info: ModelInfo, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """What 'embed' wrote is no gallery, and stays as it is."""
+    file = tmp_path / "faces.parquet"
+    faces = {"a": np.ones(info.embedding_size, np.float32)}
+    before = write(file, faces, info.embedding_space).read_bytes()
+    done = run(file.name, *command, *([] if command[0] == "forget" else ["person01_00.png"]))
+    assert done.stderr == (
+        f"identify.py: {file} is no gallery: it does not say whose faces it has\n"
+    )
+    assert file.read_bytes() == before
+
+
+def test_unreadable(run: Callable[..., Any], tmp_path: Path) -> None:
+    """A photograph that cannot be embedded is named, and nobody is enrolled."""
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"junk")
+    done = run("people.parquet", "enrol", "anna", "person00_00.png", str(bad))
+    assert done.stderr.startswith(f"identify.py: {bad}: ")
+    assert not (tmp_path / "people.parquet").exists()
+
+
+@pytest.mark.parametrize("share", ["0", "1", "nan"])
+def test_no_share(share: str, run: Callable[..., Any]) -> None:
+    """A share of false positives is more than none, and not all."""
+    done = run("people.parquet", "search", "person01_00.png", "--false-positives", share)
+    assert f"argument --false-positives: invalid share value: '{share}'" in done.stderr
+
+
 @pytest.mark.parametrize("command", [("enrol", "anna"), ("search",)], ids=" ".join)
 def test_other_space(command: tuple[str, ...], run: Callable[..., Any], tmp_path: Path) -> None:
     """A gallery of another space takes nobody, and nobody is looked for in it."""
