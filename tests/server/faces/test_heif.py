@@ -238,6 +238,50 @@ def parts_of(picture: bytes) -> tuple[bytes, bytes, bytes]:
     return boxes[0], boxes[1], coded[: 4 + struct.unpack_from(">I", coded)[0]]
 
 
+def with_descriptions(number: int, references: int) -> bytes:
+    """Return a HEIC with descriptions that are all the same 4 MB, each for its picture so often."""
+    size, configuration, coded = parts_of(TILE)
+    described = bytes(4 << 20)
+    numbers = range(2, 2 + number)
+    pointed = struct.pack(f">H{references}H", references, *[1] * references)
+
+    def meta(place: int) -> bytes:
+        return box(
+            b"meta", bytes(4),
+            box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            box(b"pitm", struct.pack(">IH", 0, 1)),
+            box(b"iinf", struct.pack(">IH", 0, 1 + number), *(
+                box(b"infe", struct.pack(">IHH4sB", 2 << 24, each, 0, kind, 0))
+                for each, kind in ((1, b"hvc1"), *((each, b"Exif") for each in numbers))
+            )),
+            box(b"iref", bytes(4), *(
+                box(b"cdsc", struct.pack(">H", each), pointed) for each in numbers
+            )),
+            box(b"iprp",
+                box(b"ipco", size, configuration),
+                box(b"ipma", struct.pack(">IIHBBB", 0, 1, 1, 2, 1, 0x82))),
+            box(b"iloc", struct.pack(">IBBH", 1 << 24, 0x44, 0, 1 + number),
+                struct.pack(">HHHHII", 1, 0, 0, 1, place, len(coded)), *(
+                    struct.pack(">HHHHII", each, 0, 0, 1, place + len(coded), len(described))
+                    for each in numbers
+                )),
+        )  # fmt: skip
+
+    brand = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
+    return brand + meta(len(brand) + len(meta(0)) + 8) + box(b"mdat", coded, described)
+
+
+def test_descriptions() -> None:
+    """Descriptions that share their bytes, or of which a picture has one often, take no memory."""
+    files = [TILE, with_descriptions(60, 1), with_descriptions(1, 60)]
+    _, shared, repeated = decode_measured(files)
+    assert "used again and again" in shared.refusal
+    assert not repeated.refusal
+    for file, measured in zip(files[1:], (shared, repeated), strict=True):
+        # Measured: 12 MB, and 250 MB if all are copied.
+        assert measured.peak_bytes < 4 * len(file), measured
+
+
 def with_transparency(picture: bytes, transparency: bytes) -> bytes:
     """Return a HEIC whose transparency is the picture of another one."""
     (size, configuration, coded), others = parts_of(picture), parts_of(transparency)

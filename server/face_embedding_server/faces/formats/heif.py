@@ -49,7 +49,7 @@ _TURNS = {
     (0, 1): 2, (1, 1): 7, (2, 1): 4, (3, 1): 5,
 }  # fmt: skip
 _HEVC, _AV1, _GRID = b"hvc1", b"av01", b"grid"
-_AUXILIARY, _NOTHING = b"auxl", b"free"
+_OTHERS, _NOTHING = {b"auxl", b"cdsc"}, b"free"
 
 
 class _Item(NamedTuple):
@@ -101,18 +101,19 @@ def inspect(data: bytes) -> ImageFile:
 
 
 def _without_others(data: bytes, start: int, end: int) -> bytes:
-    """Return a file in which no picture is another's transparency, which decoders decode as well.
+    """Return a file in which nothing is a picture's transparency, nor describes it.
 
-    It may be of any size, and means nothing here. Its reference gets a kind that nobody reads.
+    Decoders decode the one and copy the other, again and again where it is referred to so often,
+    and neither means anything here. Their references get a kind that nobody reads.
     """
     kept = bytearray()
     done = 0
     for kind, place in _boxes(data, start + _VERSION_BYTES, end):
         if kind == b"iref":
             for reference, (body, _) in _boxes(data, place[0] + _VERSION_BYTES, place[1]):
-                if reference == _AUXILIARY:
+                if reference in _OTHERS:
                     # Before its body there is its length, or its kind and a longer one.
-                    at = data.rindex(_AUXILIARY, done, body)
+                    at = data.rindex(reference, done, body)
                     kept += data[done:at] + _NOTHING
                     done = at + len(_NOTHING)
     return bytes(kept + data[done:]) if kept else data
@@ -190,7 +191,12 @@ class _Items:
     def __init__(self, data: bytes, parts: dict[bytes, bytes]) -> None:
         self._data = data
         self._kinds = dict(_kinds(parts[b"iinf"]))
-        self._places = dict(_places(parts[b"iloc"]))
+        self._places = {}
+        self._taken = 0
+        for number, place in _places(parts[b"iloc"]):
+            self._places[number] = place
+            # Decoders copy also what is no part of the picture.
+            self._take(sum(length for _, length in place[1]))
         self._taken = 0
         self._idat = parts.get(b"idat", b"")
         properties = parts[b"iprp"]
@@ -246,10 +252,13 @@ class _Items:
             if start + length > len(source):
                 raise cut_short("the picture", start, length, len(source) - start)
             # One without bytes takes time as well.
-            self._taken += length + 1
-            if self._taken > _MOST_COPIES * len(self._data):
-                raise damaged("its parts are used again and again")
+            self._take(length + 1)
         return b"".join(source[start : start + length] for start, length in extents)
+
+    def _take(self, length: int) -> None:
+        self._taken += length
+        if self._taken > _MOST_COPIES * len(self._data):
+            raise damaged("its parts are used again and again")
 
 
 def _kinds(part: bytes) -> Iterator[tuple[int, bytes]]:
