@@ -282,6 +282,20 @@ def test_descriptions() -> None:
         assert measured.peak_bytes < 4 * len(file), measured
 
 
+def test_frames() -> None:
+    """An AVIF of many frames is refused: decoders decode all of them for one picture."""
+    # A temporal delimiter, the sequence header, and the frame up to the end of the file.
+    start = AVIF.index(b"\x12\0\x0a")
+    frame = start + 4 + AVIF[start + 3]
+    place = AVIF.index(struct.pack(">II", start, len(AVIF) - start))
+    more = AVIF + AVIF[frame:] * 9
+    file = more[:place] + struct.pack(">II", start, len(more) - start) + more[place + 8 :]
+    at = file.index(b"mdat") - 4
+    file = file[:at] + struct.pack(">I", len(file) - at) + file[at + 4 :]
+    with pytest.raises(Refusal, match="too many frames"):
+        READER.decode(file)
+
+
 def with_transparency(picture: bytes, transparency: bytes) -> bytes:
     """Return a HEIC whose transparency is the picture of another one."""
     (size, configuration, coded), others = parts_of(picture), parts_of(transparency)

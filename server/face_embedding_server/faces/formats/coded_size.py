@@ -12,6 +12,9 @@ from face_embedding_server.faces.formats.file import ImageSize, UnreadableImageE
 _BLOCK = 64
 _SEQUENCE_SET = 33
 _SEQUENCE_HEADER = 1
+# Decoders decode all frames that are there. A picture has one, or up to four that make it finer.
+_FRAMES = {3, 6}
+_MAX_FRAMES = 4
 _HEVC_HEADER_BYTES = 22
 # Encoders write some hundred.
 _MAX_CONFIGURATION_BYTES = 4096
@@ -100,7 +103,7 @@ def _hevc_size(sequence_set: bytes) -> ImageSize:
 
 
 def _av1_sizes(data: bytes) -> Iterator[ImageSize]:
-    at = 0
+    at = frames = 0
     for _ in range(_MAX_OBUS):
         if at >= len(data):
             return
@@ -119,6 +122,9 @@ def _av1_sizes(data: bytes) -> Iterator[ImageSize]:
             raise damaged("its pixel data end too early")
         if kind == _SEQUENCE_HEADER:
             yield _av1_size(data[at : at + min(length, 256)])
+        frames += kind in _FRAMES
+        if frames > _MAX_FRAMES:
+            raise UnreadableImageError(f"has too many frames: at most {_MAX_FRAMES} are taken")
         at += length
     raise UnreadableImageError(f"has too many parts: at most {_MAX_OBUS} are taken")
 
