@@ -18,4 +18,9 @@ def clipped(given: str | Sequence[int]) -> str:
 
 def shown(given: object) -> str:
     """Return a value of any type as Python writes it, texts in quotes, and `clipped` like them."""
-    return repr(clipped(given)) if isinstance(given, str) else clipped(reprlib.repr(given))
+    if isinstance(given, str):
+        return repr(clipped(given))
+    try:
+        return clipped(reprlib.repr(given))
+    except ValueError:
+        return "a number of over 4,300 digits"  # Which Python does not write.

@@ -26,6 +26,14 @@ def test_file_by_environment(tmp_path: Path) -> None:
     assert settings.load({}, {"FACE_EMBEDDING_CONFIG": str(config)}).model == "file"
 
 
+def test_vast_number(tmp_path: Path) -> None:
+    """A number that Python reads and does not write is refused like others."""
+    config = tmp_path / "settings.toml"
+    config.write_text(f'model = "m"\nmax_faces_per_request = 0x{"f" * 4000}\n')
+    with pytest.raises(SettingsError, match="'max_faces_per_request' cannot be a number of over"):
+        settings.load({"config": config}, {})
+
+
 def test_precision_everywhere(tmp_path: Path) -> None:
     """How a precision is chosen can be set by the file and by the environment."""
     config = tmp_path / "settings.toml"
