@@ -209,6 +209,10 @@ def _calibrate(options: argparse.Namespace) -> int:
     preparation = preparation_of(options)
     if options.output.is_dir() or not options.output.parent.is_dir():
         raise UsageError(f"--output {options.output} is no file in a folder that is there")
+    for name in ("pairs", "lfw_bin", "protocol"):
+        read: Path | None = getattr(options, name)
+        if read and read.exists() and options.output.exists() and options.output.samefile(read):
+            raise UsageError(f"--output {options.output} is what is read as --{_flag(name)}")
     _check_folder(options.output.parent)
     given = _read_pairs(options)
     with _embedder(options) as embedder:
@@ -217,7 +221,13 @@ def _calibrate(options: argparse.Namespace) -> int:
         info = embedder.info
     found = found_by(info.detector, preparation)
     made = dataclasses.replace(
-        calibrate(scored.scores, scored.same, info.embedding_space, options.rates),
+        calibrate(
+            scored.scores,
+            scored.same,
+            info.embedding_space,
+            options.rates,
+            own=(scored.own_same, scored.own_different),
+        ),
         **found._asdict(),
         pairs_left_out=scored.left_out,
         left_out={name: each.reason for name, each in scored.errors.items()},
@@ -239,12 +249,14 @@ def _calibration_text(made: Calibration, scored: Scored, found: Found) -> str:
             f"{point.false_non_match_rate:8.3%} (≤ {point.false_non_match_rate_high:.3%})"
         )
 
+    with_images = scored.left_out - scored.repeated * (not scored.uses_repeated)
     return "\n".join(
         [
             f"{made.space}: {made.same_pairs} pairs of one person, {made.different_pairs} of two",
             *left_out.found_lines(found),
+            *left_out.pairs_lines(scored.repeated, used=scored.uses_repeated),
             *left_out.lines(scored.errors, scored.images),
-            *([f"{scored.left_out} pairs left out with them"] if scored.left_out else []),
+            *([f"{with_images} pairs left out with them"] if with_images else []),
             *([made.note] if made.note else []),
             f"{'name':<12} {'threshold':>9} {'undecided':>18} {'false match':>20} "
             f"{'false non-match':>20}",
@@ -288,7 +300,11 @@ def _embedder(options: argparse.Namespace) -> contextlib.AbstractContextManager[
 
 def _refuse(names: set[str], why: str) -> None:
     for name in sorted(names):
-        raise UsageError(f"--{name.replace('_', '-')} {why}")
+        raise UsageError(f"--{_flag(name)} {why}")
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def common_flags(options: argparse.Namespace) -> dict[str, Any]:

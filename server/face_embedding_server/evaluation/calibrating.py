@@ -26,7 +26,12 @@ Threshold = Callable[[Scores, Same], float]
 
 
 def calibrate(
-    scores: Scores, same: Same, space: str, rates: Sequence[float] | None = None
+    scores: Scores,
+    same: Same,
+    space: str,
+    rates: Sequence[float] | None = None,
+    *,
+    own: tuple[int, int] | None = None,
 ) -> Calibration:
     """Return the operating points that labelled pairs support.
 
@@ -36,11 +41,13 @@ def calibrate(
         space: the embedding space.
         rates: false match rates, above 0 and below 1; None for each of `RATES` that the number of
             pairs supports.
+        own: how many pairs of one person, and of two, show something of their own; None if all do.
 
     Raises:
         CalibrationError: if a rate that was asked for is none, or needs more pairs.
     """
-    different = int((~same).sum())
+    accepted, rejected = int(same.sum()), int((~same).sum())
+    own_same, different = own or (accepted, rejected)
     chosen = [r for r in RATES if metrics.pairs_needed(r) <= different] if rates is None else rates
     for rate in chosen:
         if not 0 < rate < 1:
@@ -52,19 +59,20 @@ def calibrate(
             )
     points = [_point(EQUAL_ERROR, scores, same, _equal_error_threshold)]
     points += [_point(_name(rate), scores, same, _threshold_for(rate)) for rate in chosen]
-    accepted = int(same.sum())
-    note = _note(accepted, different)
+    note = _note(own_same, different)
     if note:
         # Drawn anew, so few pairs are the same ones again and again, and look sure.
         points = [replace(each, threshold_low=-1.0, threshold_high=1.0) for each in points]
-    return Calibration(space, accepted, different, tuple(points), note=note)
+    return Calibration(space, accepted, rejected, tuple(points), note=note)
 
 
 def _note(same: int, different: int) -> str:
     """Return what so few pairs do not support; nothing if there are enough."""
     if min(same, different) >= _FEW:
         return ""
-    misses, matches = (metrics.wilson_interval(0, pairs).high for pairs in (same, different))
+    misses, matches = (
+        metrics.wilson_interval(0, pairs).high if pairs else 1.0 for pairs in (same, different)
+    )
     return (
         f"too few pairs to rely on: without one error, {same} of one person and {different} of two "
         f"support a false non-match rate of up to {misses:.1%} and a false match rate of up to "

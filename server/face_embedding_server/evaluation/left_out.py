@@ -55,3 +55,16 @@ def found_lines(found: Found) -> list[str]:
     if found.upright == "auto":
         lines.append("photographs that are sideways are turned (--upright auto)")
     return lines
+
+
+def pairs_lines(repeated: int, *, used: bool) -> list[str]:
+    """Return how many pairs show nothing of their own, in words; nothing if none are so.
+
+    Args:
+        repeated: how many.
+        used: whether they are used all the same.
+    """
+    if not repeated:
+        return []
+    start = "warning: no pair of its own is left without the" if used else "pairs left out:"
+    return [f"{start} {repeated} that are of a file and a copy of it, or of the same files again"]

@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from face_embedding_models import regular_files
 from face_embedding_server.errors import OperatorError
 from face_embedding_server.evaluation import lfw, protocol
+from face_embedding_server.faces import headers
 from face_embedding_server.faces.images import IMAGE_SUFFIXES
 
 _SUFFIXES = ("", *IMAGE_SUFFIXES)
@@ -40,6 +41,8 @@ class Pairs:
         same: `[pairs]`, whether both are of one person.
         folds: `[pairs]`, the number of the fold that each is in; None where the pairs say nothing
             of folds.
+        own: `[pairs]`, whether each shows something of its own: not one of a file and a copy of it
+            does, or of the same two files as another pair. None where all do.
     """
 
     names: list[str]
@@ -48,6 +51,7 @@ class Pairs:
     second: NDArray[np.intp]
     same: NDArray[np.bool_]
     folds: NDArray[np.intp] | None = None
+    own: NDArray[np.bool_] | None = None
 
 
 def read_lfw(path: Path) -> Pairs:
@@ -112,7 +116,7 @@ def read_table(table: Path, folder: Path) -> Pairs:
     try:
         text = regular_files.read_text(table, regular_files.TABLE_BYTES)
         reader = csv.DictReader(io.StringIO(text, newline=""))
-        rows = list(reader)
+        rows = [(reader.line_num, row) for row in reader]
         columns = reader.fieldnames or []
     except (OSError, ValueError, csv.Error) as error:
         raise PairsError(f"the pairs {table} cannot be read: {error}") from error
@@ -129,19 +133,45 @@ def read_table(table: Path, folder: Path) -> Pairs:
         raise PairsError(f"{table} holds no pair")
     images: dict[str, bytes] = {}
     same = []
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
+        where = f"{table}, line {number}"
         label = _LABELS.get((row["same"] or "").strip().lower())
         if label is None:
-            raise PairsError(f"{table}, line {number}: 'same' is 1 or 0, not {row['same']!r}")
+            raise PairsError(f"{where}: 'same' is 1 or 0, not {row['same']!r}")
         same.append(label)
         for name in (row["first"], row["second"]):
             if name not in images:
-                images[name] = _read_image(folder, name or "", f"{table}, line {number}", _SUFFIXES)
+                images[name] = _read_image(folder, name or "", where, _SUFFIXES)
     index = {name: number for number, name in enumerate(images)}
     order = np.random.default_rng(_SEED).permutation(len(rows))
-    first, second = (np.array([index[row[name]] for row in rows], np.intp) for name in _COLUMNS[:2])
-    labels = np.array(same)
-    return Pairs(list(images), list(images.values()), first[order], second[order], labels[order])
+    first, second = (
+        np.array([index[row[name]] for _, row in rows], np.intp)[order] for name in _COLUMNS[:2]
+    )
+    own = _own(images, first, second)
+    return Pairs(list(images), list(images.values()), first, second, np.array(same)[order], own=own)
+
+
+def _own(
+    images: Mapping[str, bytes], first: NDArray[np.intp], second: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Return which pairs are the first one of two files that are not the same."""
+    known = [_identity(name, data) for name, data in images.items()]
+    seen: set[frozenset[bytes]] = set()
+    own = []
+    for one, other in zip(first, second, strict=True):
+        pair = frozenset((known[one], known[other]))
+        own.append(len(pair) > 1 and pair not in seen)
+        seen.add(pair)
+    return np.array(own)
+
+
+def _identity(name: str, data: bytes) -> bytes:
+    """Return what copies of an image have in common. What is none, as an empty file, has none."""
+    try:
+        headers.inspect(data)
+    except headers.UnreadableImageError:
+        return name.encode()
+    return data
 
 
 def _read_image(folder: Path, name: str, where: str, suffixes: Sequence[str]) -> bytes:

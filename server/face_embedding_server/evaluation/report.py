@@ -26,9 +26,13 @@ class Scored:
         scores: cosine similarities, float64 `[pairs]`.
         same: `[pairs]`, whether a pair is of one person.
         folds: `[pairs]`, the number of the fold that each is in; None where none are given.
-        left_out: the number of pairs without a similarity.
+        left_out: the number of pairs that were given and have no similarity here.
         errors: why an image has no embedding, by its name.
         images: the number of images, with those.
+        repeated: how many of the pairs that were given show nothing of their own. They are left out
+            too, unless no pairs of one kind were left without them.
+        own_same: how many pairs of one person show something of their own.
+        own_different: how many of two do.
     """
 
     scores: Scores
@@ -37,6 +41,14 @@ class Scored:
     left_out: int
     errors: dict[str, LeftOut]
     images: int
+    repeated: int
+    own_same: int
+    own_different: int
+
+    @property
+    def uses_repeated(self) -> bool:
+        """Whether pairs are used that show nothing of their own."""
+        return len(self.same) > self.own_same + self.own_different
 
 
 def score(pairs: Pairs, embedded: Embedded) -> Scored:
@@ -47,17 +59,32 @@ def score(pairs: Pairs, embedded: Embedded) -> Scored:
     """
     failed = np.array(list(embedded.errors), np.intp)
     kept = ~(np.isin(pairs.first, failed) | np.isin(pairs.second, failed))
-    first, second, same = pairs.first[kept], pairs.second[kept], pairs.same[kept]
     errors = {pairs.names[index]: each for index, each in embedded.errors.items()}
-    if same.all() or not same.any():
+    if pairs.same[kept].all() or not pairs.same[kept].any():
         why = left_out.lines(errors, len(pairs.names))
         raise EmbeddingError(
             "\n".join(["there have to be pairs of one person, and pairs of two", *why])
         )
+    own = kept if pairs.own is None else kept & pairs.own
+    own_same, own_different = (
+        int((own & (pairs.same == is_same)).sum()) for is_same in (True, False)
+    )
+    repeated = int((kept & ~own).sum())
+    if own_same and own_different:
+        kept = own
     unit = embedded.unit
-    scores = cosines(unit[first], unit[second])
-    folds = None if pairs.folds is None else pairs.folds[kept]
-    return Scored(scores, same, folds, int((~kept).sum()), errors, len(pairs.names))
+    scores = cosines(unit[pairs.first[kept]], unit[pairs.second[kept]])
+    return Scored(
+        scores,
+        pairs.same[kept],
+        None if pairs.folds is None else pairs.folds[kept],
+        int((~kept).sum()),
+        errors,
+        len(pairs.names),
+        repeated,
+        own_same,
+        own_different,
+    )
 
 
 def evaluate(embedder: Embedder, plain: Scored, flipped: Scored, found: Found) -> dict[str, Any]:
@@ -82,6 +109,8 @@ def evaluate(embedder: Embedder, plain: Scored, flipped: Scored, found: Found) -
         "same_pairs": same,
         "different_pairs": len(plain.same) - same,
         "pairs_left_out": plain.left_out,
+        "pairs_repeated": plain.repeated,
+        "uses_repeated_pairs": plain.uses_repeated,
         "images": plain.images,
         "errors": {name: each.message for name, each in flipped.errors.items()},
         "reasons": {name: each.reason for name, each in flipped.errors.items()},
@@ -102,13 +131,15 @@ def text(document: dict[str, Any]) -> str:
         name: LeftOut(document["reasons"][name], message)
         for name, message in document["errors"].items()
     }
+    repeated, used = document["pairs_repeated"], document["uses_repeated_pairs"]
+    lines += left_out.pairs_lines(repeated, used=used)
     lines += left_out.lines(errors, document["images"])
     for name, title in (("plain", "as given"), ("with_flip", "with the mirror image")):
         measured = document[name]
         low, high = measured["auc_interval"].values()
         lines += ["", f"{title}:"]
-        if measured["pairs_left_out"]:
-            lines.append(f"  {measured['pairs_left_out']} pairs left out with their images")
+        if with_images := measured["pairs_left_out"] - repeated * (not used):
+            lines.append(f"  {with_images} pairs left out with their images")
         lines += [f"  AUC {measured['auc']:.5f} ({low:.5f} to {high:.5f})"]
         if held_out := measured["ten_fold_accuracy"]:
             mean, std, folds = (held_out[key] for key in ("mean", "std", "folds"))

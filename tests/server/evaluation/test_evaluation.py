@@ -361,6 +361,7 @@ def test_flips_by_hand() -> None:
         ("first,second,same\nface,face,maybe\n", "line 2: 'same' is 1 or 0, not 'maybe'"),
         ("first,second,same\nface,face,1\nface,gone,0\n", "line 3: there is no image 'gone'"),
         ("first,second,same\nface\n", "line 2: 'same' is 1 or 0, not None"),
+        ("first,second,same\n\n\nface,gone,0\n", "line 4: there is no image 'gone'"),
     ],
 )
 def test_bad_table(text: str, message: str, tmp_path: Path) -> None:
@@ -369,6 +370,40 @@ def test_bad_table(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text(text)
     with pytest.raises(PairsError, match=message):
         pairs.read_table(tmp_path / "pairs.csv", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("first", "said", "left_out"),
+    [
+        ([("drawn-0-a", "drawn-0-b", 1)], "pairs left out: 60 that are of a file and a copy", 60),
+        ([], "warning: no pair of its own is left without the 59 that are of a file", 0),
+    ],
+)
+def test_repeated_pairs(
+    first: list[Any], said: str, left_out: int, run: Any, table: Path, store: Store, tmp_path: Path
+) -> None:
+    """A pair that is given again, of copies too, and of a file with its copy, supports nothing."""
+    (tmp_path / "copy.png").write_bytes((tmp_path / "drawn-0-a.png").read_bytes())
+    different = [("drawn-0-a", "drawn-1-a", 0), ("drawn-1-a", "copy", 0)] * 10
+    table = write_table(table, [*first, *different, *[("copy", "drawn-0-a", 1)] * 40, *first])
+    output = tmp_path / "calibration.json"
+    for command in (("calibrate", "--output", output), ("evaluate",)):
+        status, out, _ = run(
+            *(*command, "--store", store.root, "--model", MOBILE),
+            *("--pairs", table, "--images", table.parent),
+        )
+        assert (status, said in out) == (0, True)
+    made = json.loads(output.read_text())
+    assert (made["pairs_left_out"], "too few pairs" in made["note"]) == (left_out, True)
+
+
+def test_calibration_over_its_pairs(run: Any, table: Path, store: Store) -> None:
+    """A calibration does not take the place of the pairs that it is made from."""
+    before = table.read_bytes()
+    command = ("calibrate", "--store", store.root, "--model", MOBILE)
+    status, _, err = run(*(*command, "--pairs", table, "--images", table.parent, "--output", table))
+    assert (status, table.read_bytes()) == (2, before)
+    assert f"--output {table} is what is read as --pairs" in err
 
 
 def test_names_beyond_the_locale(tmp_path: Path) -> None:
