@@ -281,6 +281,21 @@ def test_interrupted_twice(
 
 
 @pytest.mark.slow
+def test_resume_with_another_detector(fragile: Supervised, few: list[Path], tmp_path: Path) -> None:
+    """Faces that two detectors found are not in one file."""
+    output, part = tmp_path / "x.npz", tmp_path / "x.npz.part"
+    terms = {"format": 1, "space": "", "detect": True, "select": None, "upright": None}
+    terms |= {"check_alignment": False, "detector": "yunet"}
+    part.write_text(f"{json.dumps(terms)}\n")
+    command = embed(fragile, output, *few, "--detect", "--resume")
+    done = result(command)
+    assert (done.returncode, output.exists()) == (2, False)
+    assert f"{part} was made with detector yunet, and not " in done.stderr
+    part.write_text(f"{json.dumps(terms | {'detector': ''})}\n")
+    assert result(command).returncode == 0
+
+
+@pytest.mark.slow
 def test_odd_names_in_columns(fragile: Supervised, few: list[Path], tmp_path: Path) -> None:
     """In Parquet such a name is an escape, by which `compare` finds it, as by itself."""
     odd = tmp_path / os.fsdecode(b"\xff.jpg")

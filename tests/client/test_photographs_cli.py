@@ -446,6 +446,24 @@ def test_matrix_of_odd_names(run: Any, tmp_path: Path, faces: list[Any]) -> None
         assert run("matrix", str(file), "--output", str(tmp_path / "m.png"))[0] == 0
 
 
+def test_matrix_of_two_models(
+    run: Any, tmp_path: Path, faces: list[Any], tampered: Callable[[Callable[[Any], Any]], str]
+) -> None:
+    """Embeddings are not compared with those of a model that a server gets meanwhile."""
+    files = [tmp_path / f"{number}.png" for number in range(2)]
+    for file, face in zip(files, faces, strict=False):
+        file.write_bytes(encode(face))
+
+    def replaced(message: Any) -> Any:
+        if isinstance(message, pb.EmbedStreamResponse) and message.id == "1":
+            message.result.embedding.space = "another"
+        return message
+
+    status, out, err = run("matrix", *map(str, files), address=tampered(replaced))
+    assert (status, out) == (2, "")
+    assert "the server got another model meanwhile: embeddings of another and " in err
+
+
 def test_draw_nobody(run: Any, files: dict[str, str], tmp_path: Path) -> None:
     """A photograph without faces is written as it is."""
     output = tmp_path / "drawn.png"

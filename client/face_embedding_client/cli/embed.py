@@ -48,6 +48,9 @@ def _embed_to_file(
     info = client.model_info()
     flags = ("detect", "select", "upright", "check_alignment")
     terms = {"space": info.embedding_space, **{flag: getattr(options, flag) for flag in flags}}
+    if options.detect:
+        # Another one finds another face, or one where there was none.
+        terms["detector"] = info.detector
     with Kept(options.output, terms, resume=options.resume) as results:
         counts = _embed(client, files, options, results)
 
@@ -81,8 +84,18 @@ def _embed(
 def embed_files(
     client: FaceEmbeddingClient, files: Sequence[Path], options: argparse.Namespace
 ) -> list[Named]:
-    """Embed one face of each file, and return what became of the files, in their order."""
+    """Embed one face of each file, and return what became of the files, in their order.
+
+    Raises:
+        UsageError: if they are of several embedding spaces, as the server got another model.
+    """
     answers = dict(_answered(client, files, options, None))
+    embeddings = [each[0] for each in answers.values() if isinstance(each[0], Embedding)]
+    if len(spaces := {each.space for each in embeddings}) > 1:
+        raise UsageError(
+            f"the server got another model meanwhile: embeddings of {' and '.join(sorted(spaces))} "
+            "cannot be compared"
+        )
     return [(str(file), answers[number][0]) for number, file in enumerate(files)]
 
 

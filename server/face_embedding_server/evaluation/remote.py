@@ -95,11 +95,17 @@ def of_server(remote: Remote) -> Iterator[Embedder]:
         def embed(face: Face) -> Vector:
             try:
                 # One of many, which are not to be lost where a server is started anew.
-                return client.embed(_as_sent(face), raw=True, outlast=True).values
+                found = client.embed(_as_sent(face), raw=True, outlast=True)
             except FaceEmbeddingError as error:
                 if error.code.name == _OF_THE_IMAGE:
                     raise UnusableImageError(error.reason, error.message) from error
                 raise _no_answer(remote, error) from error
+            if found.space != info.embedding_space:
+                raise EmbeddingError(
+                    f"{remote.address} embeds into {found.space} by now, which cannot be compared "
+                    f"with {info.embedding_space}, as it did before: evaluate it anew"
+                )
+            return found.values
 
         try:
             info = client.model_info()

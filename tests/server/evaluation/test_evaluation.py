@@ -23,7 +23,8 @@ from face_embedding_server.evaluation.calibrating import calibrate
 from face_embedding_server.evaluation.embedding import Embedded, EmbeddingError
 from face_embedding_server.evaluation.pairs import PairsError
 from face_embedding_server.evaluation.remote import Remote
-from face_embedding_server.faces.face import Aligned
+from face_embedding_server.faces.face import Aligned, RawImage
+from face_embedding_server.faces.face import Face as FaceToEmbed
 from face_embedding_server.inference import operating_points
 from face_embedding_server.inference.operating_points import CalibrationError
 from support import MOBILE, WITH_MXNET, encode, issue, needs_mxnet, running_server, small_settings
@@ -159,6 +160,20 @@ def test_evaluate_unreachable_server(run: Any, table: Path) -> None:
     status, _, err = run(*command)
     assert status == 2
     assert "127.0.0.1:1" in err
+
+
+def test_server_with_another_model(store: Store, resnet34_store: Store, faces: list[Any]) -> None:
+    """A server that comes back with another model is no more that which is evaluated."""
+    face = FaceToEmbed(RawImage(faces[0], "BGR"), Aligned())
+    with running_server(small_settings(store)) as server:
+        address = server.address
+        evaluated = remote.of_server(Remote(address))
+        embedder = evaluated.__enter__()
+        assert embedder.embed(face).any()
+    with running_server(small_settings(resnet34_store, address=address)):
+        with pytest.raises(EmbeddingError, match=f"{address} embeds into .* by now"):
+            embedder.embed(face)
+        evaluated.__exit__(None, None, None)
 
 
 def test_evaluate_secure_server(run: Any, table: Path, store: Store, tmp_path: Path) -> None:
