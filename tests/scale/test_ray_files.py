@@ -60,6 +60,38 @@ def test_folder(images: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_links(images: Path, tmp_path: Path) -> None:
+    """A link to a folder is followed, and one that leads back is not: each image is there once."""
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "d.jpg").write_bytes(b"d.jpg")
+    (images / "more").symlink_to(tmp_path / "more")
+    (tmp_path / "more" / "back").symlink_to(images)
+    found = read(inputs(str(images)), Output(str(tmp_path / "out"), "run"))
+    names = [name for block in found for name, _ in block]
+    assert names == [f"{images}/{name}" for name in ("a.jpg", "b/b.jpg", "c.PNG", "more/d.jpg")]
+
+
+def test_occupied(images: Path, tmp_path: Path) -> None:
+    """A folder with something else is refused, as its parts would be taken for those of the job."""
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "part-000000.parquet").touch()
+    with pytest.raises(
+        OutputError, match=r"has something else, such as part-000000\.parquet: give"
+    ):
+        Output(str(output), "run").begin(inputs(str(images)), {})
+
+
+def test_put_beside(images: Path, tmp_path: Path) -> None:
+    """What somebody puts beside the parts does not count."""
+    output = Output(str(tmp_path / "out"), "run")
+    output.begin(inputs(str(images)), {})
+    output.write(0, [{"file": "a", "error_reason": "WHY"}], SCHEMA)
+    (tmp_path / "out" / "README").write_text("faces")
+    counts = output.counts()
+    assert (counts.rows, counts.failed, len(output.failures(9))) == (1, 1, 1)
+
+
 def test_fsspec(images: Path, tmp_path: Path) -> None:
     """Inputs and results can be where only fsspec reaches: in an archive, and in memory."""
     archive = tmp_path / "images.zip"

@@ -7,6 +7,7 @@ images, whoever embeds it, and how often.
 import functools
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -154,14 +155,21 @@ def _bytes_of(image: pa.Scalar) -> bytes:
     raise OSError(f"a {image.type} is no image" if image.is_valid else "there is no image")
 
 
-def _files(place: Place, info: fs.FileInfo, suffixes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _files(
+    place: Place, info: fs.FileInfo, suffixes: tuple[str, ...], within: frozenset[str] = frozenset()
+) -> Iterator[dict[str, Any]]:
     """Yield the files at a place, a folder at a time, so that few names are in memory."""
     if info.type == fs.FileType.NotFound:
         raise InputsError(f"{info.path} does not exist")
     if info.type == fs.FileType.Directory:
+        if isinstance(place.filesystem, fs.LocalFileSystem):
+            folder = os.path.realpath(info.path)
+            if folder in within:
+                return  # A link leads back to it, and on and on.
+            within |= {folder}
         for each in Place(place.filesystem, info.path).children():
             if not each.base_name.startswith("."):
-                yield from _files(place, each, suffixes)
+                yield from _files(place, each, suffixes, within)
     elif info.path.lower().endswith(suffixes):
         yield {"file": info.path, "size": info.size, "modified_ns": info.mtime_ns}
 

@@ -26,6 +26,7 @@ from on_ray import places
 from on_ray.inputs import InputList, Inputs
 from on_ray.places import Place
 
+_JOB = "_job"
 _PART = re.compile(r"part-(\d+)\.parquet")
 # Rows that are in memory before they are written.
 _GROUP_ROWS = 1024
@@ -56,25 +57,35 @@ class Output:
     def __init__(self, uri: str, run: str) -> None:
         self.uri = uri
         self._folder = Place.of(uri)
-        self._list = self._folder / "_job" / "inputs.parquet"
-        self._pending = self._folder / "_job" / "pending"
+        self._list = self._folder / _JOB / "inputs.parquet"
+        self._pending = self._folder / _JOB / "pending"
         self._unfinished = self._pending / run
 
     def begin(self, inputs: Inputs, terms: Mapping[str, Any]) -> InputList:
         """List the inputs, and return the list, which is that of an earlier run if there was one.
 
         Raises:
-            OutputError: if that run was of other inputs or on other terms.
+            OutputError: if that run was of other inputs or on other terms, or if the folder has
+                something else.
         """
         filesystem, listed = self._folder.filesystem, self._unfinished / "inputs.parquet"
         filesystem.create_dir(self._unfinished.path, recursive=True)
         with places.written(listed, self._unfinished) as file:
             inputs.write_list(file, json.dumps(terms))
         if not self._list.exists():
+            self._check_empty()
             filesystem.move(listed.path, self._list.path)
             return self.inputs()
         self._check_same(InputList(listed), begun := self.inputs())
         return begun
+
+    def _check_empty(self) -> None:
+        others = [name for name in self._folder.names() if name != _JOB]
+        if others:  # Parts among them would be taken for those of this job.
+            raise OutputError(
+                f"{self.uri} has something else, such as {others[0]}: give an empty folder for the "
+                f"results, or one that is not there yet"
+            )
 
     def _check_same(self, now: InputList, begun: InputList) -> None:
         first, second = json.loads(begun.terms), json.loads(now.terms)
@@ -149,9 +160,9 @@ class Output:
         self._folder.filesystem.delete_dir_contents(self._pending.path)
 
     def _parts(self) -> pyarrow.dataset.Dataset:
-        return pyarrow.dataset.dataset(
-            self._folder.path, filesystem=self._folder.filesystem, format="parquet"
-        )
+        # And of nothing that somebody put beside them.
+        paths = [each.path for each in self._folder.children() if _PART.fullmatch(each.base_name)]
+        return pyarrow.dataset.dataset(paths, filesystem=self._folder.filesystem, format="parquet")
 
     def _part(self, block: int) -> Place:
         return self._folder / f"part-{block:06d}.parquet"
