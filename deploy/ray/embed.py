@@ -97,6 +97,8 @@ def _run(options: argparse.Namespace) -> int:
     output = Output(options.output, job.run)
     terms = {"space": job.space, "version": job.version, "precision": job.settings.precision}
     terms |= {name: getattr(options, name) for name in _TERMS}
+    if options.detect:
+        terms |= {name: str(getattr(job.settings, name)) for name in _DETECTOR_TERMS}
     listed = output.begin(job.inputs, terms)
     missing = output.missing(listed.blocks)
     if len(missing) < listed.blocks:
@@ -119,6 +121,7 @@ def _run(options: argparse.Namespace) -> int:
 
 # Beside the model, what decides on a row.
 _TERMS = ("block", "image_column", "name_column", "detect", "select", "upright")
+_DETECTOR_TERMS = ("detector", "detector_precision", "detector_model")
 
 
 def _job(options: argparse.Namespace) -> Job:

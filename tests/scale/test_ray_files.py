@@ -200,6 +200,17 @@ def test_no_cluster(
     assert "the cluster 127.0.0.1:1 cannot be reached: " in capsys.readouterr().err
 
 
+def test_begun_with_another_detector(
+    images: Path, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results that were begun with another detector are refused by name."""
+    of_model = ["--model", MOBILE, "--store", str(store.root)]
+    arguments = [str(images), str(tmp_path / "out"), *of_model, "--address", "127.0.0.1:1"]
+    embed.main([*arguments, "--detect"])
+    assert embed.main([*arguments, "--detect", "--detector", "yunet"]) == embed.EXIT_ERROR
+    assert "was begun with detector auto, and not yunet: " in capsys.readouterr().err
+
+
 def test_cores(tmp_path: Path) -> None:
     """Processes that each claim a processor of two have different ones, and no engine has more."""
     claim = (
