@@ -24,6 +24,8 @@ VARIANTS = {
     "fixed number": ("--set", "autoscaling.by=none"),
     "store in the pod": ("--set", "store.in=pod", "--set-json", f"store.fill={FILL}"),
     "existing claim": ("--set", "store.claim=models"),
+    "names like numbers": ("--set-string", "tls.secret=1,access.secret=true,store.claim=2"),
+    "class like a number": ("--set-string", "store.storageClass=3"),
     "in a mesh": ("--set", "tls.secret=", "--set", "access.secret=", *PRECISION),
     "pod monitor": ("--set", "metrics.podMonitor=true"),
     "alone": ("--set", "networkPolicy.enabled=false", "--set", "disruption.enabled=false"),
