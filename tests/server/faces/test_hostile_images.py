@@ -149,6 +149,12 @@ REFUSED = {
         made.webp(made.webp_chunk(b"VP8L", b"\x2f\xff\xc3\xff\x00\x01" + bytes(9))),
         "has a transform of 65,536 blocks, at most 16,384 are taken",
     ),
+    "PNG, pixel data without an end": (
+        made.png_header(112, 112)
+        + made.chunk(b"IDAT", zlib.compress(bytes(80_000_000)))
+        + made.chunk(b"IEND", b""),
+        "its pixel data go on behind its last pixel",
+    ),
     "WebP, no key frame": (WEBP[:20] + b"\xff" + WEBP[21:], "its picture has no header"),
 }
 

@@ -29,7 +29,7 @@ class Decoder(enum.IntEnum):
     OTHER = enum.auto()
 
 
-def _nothing_more() -> None:
+def nothing_more() -> None:
     """Find that all has been said of a file already."""
 
 
@@ -50,7 +50,7 @@ class ImageFile(NamedTuple):
     orientation: int
     most_pixels: int
     data: bytes
-    check: Callable[[], None] = _nothing_more
+    check: Callable[[], None] = nothing_more
     decoder: Decoder = Decoder.OTHER
 
 
