@@ -38,14 +38,14 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True, help="where the model is kept")
     parser.add_argument("--model", required=True, help="the model")
     parser.add_argument(
-        "--port", type=int, default=50050, help="the port of Envoy (default: %(default)s)"
+        "--port", type=usable_port, default=50050, help="the port of Envoy (default: %(default)s)"
     )
     parser.add_argument("--metrics", action="store_true", help="pass the server's metrics on")
     parser.add_argument("server_options", nargs="*", help="more for 'serve', after --")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if _is_open(options.port):
-        sys.exit(f"something listens on port {options.port} already: choose another with --port")
+        sys.exit(f"something listens on port {options.port} already: choose another, as PORT=50150")
     metrics_port = _free_port()
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         server = stack.enter_context(_running(_server_command(options, metrics_port)))
@@ -65,6 +65,14 @@ def main() -> None:
         while server.poll() is proxy.poll() is None:
             time.sleep(POLL_S)
         sys.exit("the server or Envoy ended")
+
+
+def usable_port(text: str) -> int:
+    """Return a port that can be asked for."""
+    number = int(text)
+    if not 0 < number < 1 << 16:
+        raise ValueError(text)
+    return number
 
 
 def _server_command(options: argparse.Namespace, metrics_port: int) -> list[str]:

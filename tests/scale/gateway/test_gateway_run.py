@@ -57,6 +57,15 @@ def test_metrics_are_kept(url: str) -> None:
     assert call(f"{url}/metrics").status_code == 404
 
 
+@pytest.mark.parametrize("port", ["0", "65536"])
+def test_no_port(port: str, store: Store) -> None:
+    """A port that nothing can be asked for at is refused at once."""
+    command = [sys.executable, ROOT / "deploy" / "gateway" / "on_loopback.py", "--port", port]
+    command += ["--store", store.root, "--model", MOBILE]
+    done = subprocess.run([*map(str, command)], check=False, capture_output=True, timeout=60)
+    assert (done.returncode, b"argument --port: invalid" in done.stderr) == (2, True)
+
+
 def test_on_loopback(store: Store) -> None:
     """One command runs server and Envoy, and says how to call them; Ctrl-C ends both."""
     port = free_port()
