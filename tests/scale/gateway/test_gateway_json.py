@@ -85,6 +85,15 @@ def test_names(url: str, face: pb.Face) -> None:
     assert answer["decision"] == "DECISION_UNSPECIFIED"
 
 
+def test_null(url: str, face: pb.Face) -> None:
+    """Null in a list is dropped, as the documentation says, and the document does not have it."""
+    body = sent(embed(face))
+    body["faces"].insert(0, None)
+    assert len(call(f"{url}/v1/embeddings", body).json()["results"]) == 1
+    request = validator(OPENAPI["paths"]["/v1/embeddings"]["post"]["requestBody"])
+    assert [list(error.path) for error in request.iter_errors(body)] == [["faces", 0]]
+
+
 def broken(face: pb.Face, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     request = sent(embed(face))
     change(request)
@@ -123,6 +132,11 @@ REFUSALS: dict[str, Refusal] = {
     "unknown parameter": ("/v1/models?x=1", lambda _: None, *(400, 3, "", '"x"')),
     "unknown path": ("/v1/nothing", lambda _: {}, *(404, 5, "", "nothing at this path")),
     "another verb": ("/v1/embeddings", lambda _: None, *(404, 5, "", "nothing at this path")),
+    "too large as a message": (
+        "/v1/compare",
+        lambda _: b'{"first": {"embedding": {"values": [%s]}}}' % b",".join([b"0.5"] * 4 * MIB),
+        *(429, 8, "", "larger than max"),
+    ),
     "too large": (
         "/v1/embeddings",
         lambda _: sent(embed(pb.Face(encoded=bytes(16 * MIB), aligned=pb.Aligned()))),
