@@ -19,6 +19,7 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import grpc
+import ray
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
@@ -182,7 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return what knows the options."""
     known = argparse.ArgumentParser("serve.py", description=__doc__.splitlines()[0])
-    known.add_argument("--port", type=int, default=50051, help="of every node (default: 50051)")
+    known.add_argument(
+        "--port", type=cluster.port, default=50051, help="of every node (default: 50051)"
+    )
     known.add_argument(
         "--in-flight",
         type=cluster.positive,
@@ -200,11 +203,6 @@ def _serve(options: argparse.Namespace) -> None:
             raise ClusterError(f"{name} has no effect on Ray, where nobody asks who calls")
     Store(chosen.store).get(chosen.model)
     most = cluster.connect(options)
-    serve.start(
-        proxy_location=ProxyLocation.EveryNode,
-        http_options=HTTPOptions(host="127.0.0.1", port=0),
-        grpc_options=gRPCOptions(port=options.port, grpc_servicer_functions=_SERVICERS),
-    )
     replicas = serve.deployment(
         Replica,
         name="face-embedding",
@@ -221,9 +219,17 @@ def _serve(options: argparse.Namespace) -> None:
         ),
     )
     try:
+        serve.start(
+            proxy_location=ProxyLocation.EveryNode,
+            http_options=HTTPOptions(host="127.0.0.1", port=0),
+            grpc_options=gRPCOptions(port=options.port, grpc_servicer_functions=_SERVICERS),
+        )
         serve.run(replicas.bind(chosen, options.cpus), name="face-embedding")
         print(f"serving {chosen.model} on port {options.port} of every node", flush=True)
         threading.Event().wait()
+    except (ray.exceptions.RayError, RuntimeError) as error:
+        # It is a trace, which stands above; its last line says what it was.
+        raise ClusterError(f"Ray Serve cannot start: {str(error).splitlines()[-1]}") from error
     finally:
         serve.shutdown()
 

@@ -5,6 +5,7 @@ import itertools
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -149,6 +150,17 @@ def test_serve(
         f"Ray Serve: failed calls 0 of {calls}, 1 replica became 2 under load; "
         f"{time.monotonic() - began:.0f} s"
     )
+
+
+def test_taken_port(cluster: TwoNodes, store: Store, tmp_path: Path) -> None:
+    """A port that is taken ends the program with what was wrong, in a line of its own."""
+    with socket.create_server(("", 0)) as taken:
+        port, log = str(taken.getsockname()[1]), tmp_path / "log"
+        of_model = ("--model", MOBILE, "--store", str(store.root), "--cpus", "1")
+        arguments = (*of_model, "--port", port, "--address", cluster.address)
+        assert program("serve.py", *arguments, log=log).wait(300) == serve.EXIT_ERROR
+    (line,) = re.findall("^serve.py: error: .*", log.read_text(), re.MULTILINE)
+    assert f"Ray Serve cannot start: RuntimeError: Failed to bind to address [::]:{port}" in line
 
 
 def test_killed(

@@ -53,6 +53,14 @@ def positive(text: str) -> int:
     return number
 
 
+def port(text: str) -> int:
+    """Return a port that can be asked for."""
+    number = positive(text)
+    if number >= 1 << 16:
+        raise ValueError(text)
+    return number
+
+
 def settings_of(options: argparse.Namespace) -> Settings:
     """Return the settings of a worker: the model's options, and what the environment says.
 
