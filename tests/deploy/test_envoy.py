@@ -66,6 +66,15 @@ def test_mounts() -> None:
     assert all(each.parent in folders for each in named)
 
 
+def test_page() -> None:
+    """The container has the folder of the page, and starts without the page too."""
+    text = (DEPLOY / "envoy" / "envoy.yaml").read_text("utf-8")
+    (mount,) = (each for each in CONTAINER["volumeMounts"] if each["name"] == "page")
+    (volume,) = (each for each in POD["volumes"] if each["name"] == "page")
+    assert f"file_path_prefix: {mount['mountPath']}/" in text
+    assert volume["configMap"]["optional"]
+
+
 def test_servers_let_it_in() -> None:
     """The servers' pods take connections of Envoy's, which are labelled as it says."""
     (rule,) = POLICY["spec"]["ingress"]
