@@ -69,8 +69,8 @@ def measure(
         threshold: the cosine similarity at which decisions are compared.
 
     Raises:
-        DriftError: if there is no face, the threshold is not in [-1, 1], or this machine does not
-            run the precision.
+        DriftError: if there is no face, the threshold is not in [-1, 1], this machine does not run
+            the precision, or a face has no embedding that can be compared.
         StoreError: if an IR is missing or damaged, or the store cannot be written.
     """
     if precision not in PRECISIONS or precision == REFERENCE:
@@ -147,4 +147,13 @@ def _embed(model: StoredModel, precision: str, faces_bgr: Sequence[Face]) -> Emb
     compiled = compile_for(ir.read(model, chosen.ir), chosen.hint)
     if (runs := effective(compiled, precision)) != precision:
         raise DriftError(f"this machine's processor runs the model at {runs}, not at {precision}")
-    return embed(compiled, faces_bgr).astype(np.float64)
+    embeddings = embed(compiled, faces_bgr).astype(np.float64)
+    is_good = (each.any() and np.isfinite(each).all() for each in embeddings)
+    bad = [number for number, good in enumerate(is_good, start=1) if not good]
+    if bad:
+        raise DriftError(
+            f"the embeddings of {len(bad)} of {len(faces_bgr)} faces at {precision} are zero or "
+            f"not finite, the first that of face {bad[0]} in the order of names: "
+            f"leave those out, or mend the network"
+        )
+    return embeddings

@@ -22,6 +22,9 @@ from face_embedding_server.inference import loading, threads
 from face_embedding_server.inference.embeddings import Vector
 from face_embedding_server.settings import Settings
 
+# Of a network that fails on some faces.
+_NO_EMBEDDING = "NO_EMBEDDING"
+
 
 class EmbeddingError(OperatorError):
     """Images cannot be embedded; the message says why."""
@@ -103,6 +106,8 @@ def in_process(settings: Settings) -> Iterator[Embedder]:
             return model.embed(face)[0].raw
         except Refusal as refusal:
             raise UnusableImageError(refusal.reason.name, str(refusal)) from refusal
+        except ArithmeticError as error:
+            raise UnusableImageError(_NO_EMBEDDING, str(error)) from error
 
     info = model.info
     evaluated = Evaluated(

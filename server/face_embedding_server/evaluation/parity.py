@@ -62,7 +62,11 @@ class Report:
 def run(
     reference: Backend, candidate: Backend, faces: Sequence[NamedFace], tolerances: Parity
 ) -> Report:
-    """Embed faces with two backends and compare, as they are and with red and blue swapped."""
+    """Embed faces with two backends and compare, as they are and with red and blue swapped.
+
+    Raises:
+        ParityInputError: if a face has no embedding that can be compared.
+    """
     expected = _embed(reference, faces)
     swapped = [NamedFace(face.name, swap_red_and_blue(face.pixels_bgr)) for face in faces]
     names = [face.name for face in faces]
@@ -94,4 +98,11 @@ def read_faces(folder: Path, reader: FaceReader) -> tuple[list[NamedFace], dict[
 
 
 def _embed(backend: Backend, faces: Sequence[NamedFace]) -> Embeddings:
-    return np.stack([backend.embed(face.pixels_bgr) for face in faces])
+    embeddings = np.stack([backend.embed(face.pixels_bgr) for face in faces])
+    for face, embedding in zip(faces, embeddings, strict=True):
+        if not (np.isfinite(embedding).all() and embedding.any()):
+            raise ParityInputError(
+                f"the network's embedding of {face.name} is zero or not finite, and cannot be "
+                f"compared: leave the image out, or mend the network"
+            )
+    return embeddings

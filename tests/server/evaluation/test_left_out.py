@@ -18,6 +18,7 @@ from face_embedding_server.evaluation.left_out import LeftOut
 from face_embedding_server.inference import operating_points
 from face_embedding_server.inference.operating_points import Calibration, OperatingPoint
 from support import MOBILE, encode, person, running_server, small_settings
+from support.broken_onnx import MANIFEST, graph
 
 LIMITS = {"threshold": (0.4, 0.4)}
 
@@ -252,6 +253,49 @@ def test_drift_where_both_sides_fail() -> None:
     part = embedded(*range(12), failed=(7,))
     found = change.measure(part, part, LIMITS, same_space=True)
     assert (found.faces, found.keeps_stored_embeddings) == (11, True)
+
+
+@pytest.fixture
+def blind_store(tmp_path: Path, folder: Path, run: Any) -> Store:
+    """A network of mean colours, which gives zero for one of the faces, of no colour."""
+    (tmp_path / "own.toml").write_text(MANIFEST)
+    (tmp_path / "own.onnx").write_bytes(graph().SerializeToString())
+    grey = np.full((112, 112, 3), 127, np.uint8)
+    grey[::2] = 128
+    (folder / "grey.png").write_bytes(encode(grey))
+    given = ("mine", tmp_path / "own.onnx", "--manifest", tmp_path / "own.toml")
+    status, _, err = run(
+        "models", "import", *given, "--store", tmp_path / "own", "--allow-unverified"
+    )
+    assert status == 0, err
+    return Store(tmp_path / "own")
+
+
+def test_faces_without_an_embedding(run: Any, blind_store: Store, folder: Path) -> None:
+    """A face of which a network makes nothing is named, and no figure is made of it."""
+    rows = [("drawn-0-0", "drawn-0-1", 1), ("drawn-1-0", "drawn-2-0", 0), ("grey", "drawn-3-0", 0)]
+    table = folder.parent / "pairs.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("first", "second", "same"), *rows])
+    store, images = ("--store", blind_store.root), ("--images", folder)
+    model = ("--model", "mine")
+    for command in (("evaluate", *model, "--pairs", table), ("drift", "mine", "mine")):
+        status, out, _ = run(*command, *store, *images)
+        assert status in (0, 1)
+        assert "1 NO_EMBEDDING" in out
+        assert "grey" in out
+    status, out, err = run("parity", *model, *store, *images)
+    assert (status, out) == (2, "")
+    assert "the network's embedding of grey.png is zero or not finite" in err
+
+
+def test_no_drift_of_what_is_no_embedding(run: Any, blind_store: Store, folder: Path) -> None:
+    """No drift is kept that is of an embedding that is none."""
+    store = ("--store", blind_store.root, "--images", folder)
+    status, out, err = run("models", "quantize", "mine", *store)
+    assert (status, out) == (2, "")
+    assert "the embeddings of 1 of 13 faces at f32 are zero or not finite" in err
+    assert not blind_store.get("mine").drift_folder("int8").exists()
 
 
 def test_drift_without_two_faces_names_the_others() -> None:
