@@ -233,7 +233,7 @@ def test_resume(suffix: str, fragile: Supervised, few: list[Path], tmp_path: Pat
 
 @pytest.mark.slow
 def test_interrupted(fragile: Supervised, few: list[Path], tmp_path: Path) -> None:
-    """So is what was answered before Ctrl-C."""
+    """So is what was answered before Ctrl-C; another command does not get at it before."""
     output, part = tmp_path / "x.npz", tmp_path / "x.npz.part"
     few[2].unlink()
     os.mkfifo(few[2])  # What reads it waits.
@@ -242,6 +242,9 @@ def test_interrupted(fragile: Supervised, few: list[Path], tmp_path: Path) -> No
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=child_environment()
     ) as process:
         wait_until(lambda: part.exists() and part.read_bytes().count(b"\n") == 3)
+        for flags in ([], ["--resume"]):
+            other = result(embed(fragile, output, few[0], *flags))
+            assert (other.returncode, "written by another run" in other.stderr) == (2, True)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
     assert process.returncode == 130

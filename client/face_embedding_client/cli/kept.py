@@ -66,12 +66,14 @@ class Kept:
         self._known: dict[Identity, tuple[int, int]] = {}
         self._places: dict[int, tuple[int, int]] = {}
         if self.path.exists():
+            # Not while another run writes it, which is not to be removed.
+            self._file = self._opened("r+b")
             if not resume:
+                self._file.close()
                 raise UsageError(
                     f"{self.path} has the results of a run that did not end: go on with them by "
                     "--resume, or remove it"
                 )
-            self._file = self._opened("r+b")
             self._load(self._file)
 
     def __enter__(self) -> "Kept":
