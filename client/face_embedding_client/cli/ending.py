@@ -27,6 +27,29 @@ class Ended(KeyboardInterrupt):
         self.number = number
 
 
+class _Held:
+    """Whether a signal has to wait, and the one that does."""
+
+    waits = False
+    number: int | None = None
+
+
+_held = _Held()
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Have a first signal wait for the end of what is done within; a second one does not."""
+    _held.waits = True
+    try:
+        yield
+    finally:
+        _held.waits = False
+        number, _held.number = _held.number, None
+    if number is not None:
+        raise Ended(number)
+
+
 @contextlib.contextmanager
 def by_signals() -> Iterator[None]:
     """Have signals raise `Ended` within, but for those that are ignored, as by `nohup`."""
@@ -67,4 +90,7 @@ def _restore(taken: list[signal.Signals], before: dict[signal.Signals, Any]) -> 
 
 
 def _end(number: int, _: FrameType | None) -> None:
+    if _held.waits and _held.number is None:
+        _held.number = number
+        return
     raise Ended(number)

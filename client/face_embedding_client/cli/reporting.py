@@ -53,9 +53,10 @@ class Report(Generic[T]):
         self._waiting[number] = outcomes
         with self._printing():
             while self._next in self._waiting:
-                # It has its answer, whether that can be printed or not.
-                self._next += 1
-                self._print(self._waiting.pop(self._next - 1))
+                with ending.held():  # A row is printed as a whole.
+                    # It has its answer, whether that can be printed or not.
+                    self._next += 1
+                    self._print(self._waiting.pop(self._next - 1))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
