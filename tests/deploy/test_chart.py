@@ -105,6 +105,7 @@ def test_large_numbers_are_written_out() -> None:
         ("settings.precison=auto", "precison"),
         ("store.in=pod", "fill"),
         ("autoscaling.by=queues", "by"),
+        ("autoscaling.minReplicas=11", "is more than autoscaling.maxReplicas"),
     ],
 )
 def test_wrong_value_is_refused(wrong: str, named: str) -> None:
