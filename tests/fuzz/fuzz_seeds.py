@@ -1,11 +1,13 @@
 """Write the corpus that fuzzing begins with: `PYTHONPATH=tests python tests/fuzz/fuzz_seeds.py`."""
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pillow_heif
 from fuzz_targets import pack
 
 from face_embedding.open_inference import open_inference_pb2 as oip
@@ -29,7 +31,9 @@ _POINTS = {
 
 
 def _images() -> Mapping[str, bytes]:
-    suffixes = {suffix[1:]: encode(_COLOURS, suffix) for suffix in (".png", ".jpg", ".webp")}
+    suffixes = {
+        suffix[1:]: encode(_COLOURS, suffix) for suffix in (".png", ".jpg", ".webp", ".avif")
+    }
     progressive = cv2.imencode(".jpg", _COLOURS, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     lossless = cv2.imencode(".webp", _COLOURS, [cv2.IMWRITE_WEBP_QUALITY, 101])[1].tobytes()
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
@@ -37,7 +41,9 @@ def _images() -> Mapping[str, bytes]:
     body += b"EXIF" + len(exif).to_bytes(4, "little") + exif
     extended = b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WEBP" + body
     others = {"progressive.jpg": progressive, "lossless.webp": lossless, "turned.webp": extended}
-    return {**suffixes, **others}
+    heic = io.BytesIO()
+    pillow_heif.from_bytes("BGR", _COLOURS.shape[1::-1], _COLOURS.tobytes()).save(heic)
+    return {**suffixes, **others, "heic": heic.getvalue()}
 
 
 def _checkpoints() -> Mapping[str, bytes]:
