@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,22 @@ def test_put_beside(images: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "README").write_text("faces")
     counts = output.counts()
     assert (counts.rows, counts.failed, len(output.failures(9))) == (1, 1, 1)
+
+
+def test_two_runs(images: Path, tmp_path: Path) -> None:
+    """A run goes on while another ends, which removes all that was not finished."""
+    one, other = (Output(str(tmp_path / "out"), name) for name in ("one", "other"))
+    for output in (one, other):
+        output.begin(inputs(str(images)), {})
+
+    def rows() -> Iterator[dict[str, str]]:
+        other.write(0, [{"file": "a", "error_reason": "WHY"}], SCHEMA)
+        other.tidy()
+        yield {"file": "a", "error_reason": "WHY"}
+
+    one.write(0, rows(), SCHEMA)
+    one.write(1, [{"file": "b", "error_reason": "WHY"}], SCHEMA)
+    assert one.counts().rows == 2
 
 
 def test_fsspec(images: Path, tmp_path: Path) -> None:

@@ -127,6 +127,8 @@ class Output:
             OutputError: if all who tried before in this run were ended by something.
         """
         part = self._part(block)
+        # Another run may have ended meanwhile, and have removed it.
+        self._folder.filesystem.create_dir(self._unfinished.path, recursive=True)
         tried = [name for name in self._unfinished.names() if name.startswith(part.name)]
         if len(tried) >= _TRIES:
             raise OutputError(

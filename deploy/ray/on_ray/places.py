@@ -81,9 +81,14 @@ def written(place: Place, pending: Place) -> Iterator[pa.NativeFile]:
     unfinished = pending / f"{place.name}.{os.getpid()}.{secrets.token_hex(8)}"
     with place.filesystem.open_output_stream(unfinished.path) as file:
         yield file
-    if isinstance(place.filesystem, fs.LocalFileSystem):
-        _flush(unfinished.path)
-    place.filesystem.move(unfinished.path, place.path)
+    try:
+        if isinstance(place.filesystem, fs.LocalFileSystem):
+            _flush(unfinished.path)
+        place.filesystem.move(unfinished.path, place.path)
+    except FileNotFoundError:
+        # Another run ended meanwhile, and removed what was not finished.
+        if not place.exists():
+            raise
 
 
 def _flush(path: str) -> None:
