@@ -20,12 +20,15 @@ from google.protobuf.descriptor import (
     EnumDescriptor,
     FieldDescriptor,
     MethodDescriptor,
+    OneofDescriptor,
 )
 from google.rpc import status_pb2
 
 from face_embedding.v1 import face_embedding_pb2 as pb
 
 PROTO = pages.CONTRACTS["contract.md"]
+# How the comment of a field, or of alternatives, begins that a request has to have.
+_REQUIRED = "Required:"
 _ANY = "google.protobuf.Any"
 _COMPONENTS = "#/components/schemas/"
 _NUMBER = {"$ref": f"{_COMPONENTS}Number"}
@@ -159,8 +162,8 @@ def _message(
 ) -> dict[str, Any]:
     """Return the schema of a message of requests, or of answers, or of both.
 
-    Requests have nothing else. Answers can have more from a later server, and are complete, but for
-    messages and alternatives.
+    Requests have nothing else, and what the contract requires. Answers can have more from a later
+    server, and are complete, but for messages and alternatives.
     """
     schema: dict[str, Any] = {"type": "object"}
     if comment := comments.get(message.name, ""):
@@ -168,11 +171,29 @@ def _message(
     schema["properties"] = {field.name: _field(field, comments) for field in message.fields}
     if not is_told:
         schema["additionalProperties"] = False
+        schema |= _required(message, comments)
     if not is_asked:
         schema["required"] = [
             field.name
             for field in message.fields
             if field.is_repeated or not (field.message_type or field.containing_oneof)
+        ]
+    return schema
+
+
+def _required(message: Descriptor, comments: dict[str, str]) -> dict[str, Any]:
+    """Return what a message has to have by its comments: fields, and one of alternatives each."""
+
+    def required(each: FieldDescriptor | OneofDescriptor) -> bool:
+        return comments.get(f"{message.name}.{each.name}", "").startswith(_REQUIRED)
+
+    schema: dict[str, Any] = {}
+    if names := [field.name for field in message.fields if required(field)]:
+        schema["required"] = names
+    if alternatives := [oneof for oneof in message.oneofs if required(oneof)]:
+        schema["allOf"] = [
+            {"oneOf": [{"required": [field.name]} for field in oneof.fields]}
+            for oneof in alternatives
         ]
     return schema
 
@@ -216,6 +237,9 @@ def _comments() -> dict[str, str]:
         for number, field in enumerate(message.descriptor.field):
             name = f"{message.name}.{field.name}"
             found[name] = texts[(*message.path, contract_file.FIELDS, number)]
+        for number, oneof in enumerate(message.descriptor.oneof_decl):
+            name = f"{message.name}.{oneof.name}"
+            found[name] = texts.get((*message.path, contract_file.ONEOFS, number), "")
     for path, enum in contract_file.enums_of(file):
         found[enum.name] = texts[path]
         for number, value in enumerate(enum.value):
