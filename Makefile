@@ -42,12 +42,14 @@ $(PHOTOGRAPHS): $(READY)
 	$(BIN)/python -m tarfile --extract build/download/face_recognition-1.3.0.tar.gz build/download
 	touch $@
 
-test: setup $(MANIFESTS)/.ready  ## run all tests, with coverage
+# Coverage is that of the fast tests: it makes the others, with their servers, take half as long again.
+test: setup $(MANIFESTS)/.ready  ## run all tests, the fast ones with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n auto --dist loadgroup -m 'not alone'
-	$(BIN)/coverage run -m pytest -m alone
+	$(BIN)/coverage run -m pytest -n auto --dist loadgroup -m 'not slow'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'slow and not alone'
+	$(BIN)/python -m pytest -m alone
 
 test-fast: setup  ## run the tests that answer soon, on all processors
 	$(BIN)/python -m pytest -q -n auto -m 'not slow' tests/models tests/server tests/client tests/fuzz
