@@ -212,6 +212,8 @@ def test_late_call(narrow: RunningServer, narrow_stub: pb_grpc.FaceEmbeddingServ
     with pytest.raises(grpc.RpcError) as caught:
         narrow_stub.Detect(small, timeout=1)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    # Comes over the same connection, behind the word that nobody waits for the late one.
+    narrow_stub.GetModelInfo(pb.GetModelInfoRequest())
     over.set()
     narrow_stub.Detect(small)  # Was behind the late one.
     assert looks(narrow) - looked == 1
