@@ -80,7 +80,6 @@ class Handlers(ThreadPoolExecutor):
         super().__init__(1)  # gRPC asks for one; its thread is never begun.
         self._share_of = share_of
         self.patience = patience
-        patience.lacking = self._lacking
         self._size = size
         self._most_aside = aside
         self._most_waiting = waiting
@@ -101,6 +100,8 @@ class Handlers(ThreadPoolExecutor):
         self._local = threading.local()
         # One whenever a call may be taken.
         self._signs: SimpleQueue[bool] = SimpleQueue()
+        # It asks from now on, in a thread of its own.
+        patience.lacking = self._lacking
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **_: Any) -> "Future[Any]":
         """Take a call from gRPC; see `Executor`. Nothing is told by the future."""

@@ -230,3 +230,18 @@ def test_refusal(store: Store) -> None:
     assert again.retry_delay.ToMilliseconds() == 50
     assert trailers["grpc-retry-pushback-ms"] == "50"
     assert trailers["x-request-id"] == "mine"
+
+
+def test_asked_while_it_is_made() -> None:
+    """What a pool lacks may be asked as soon as it says how, in another thread."""
+    asked = []
+
+    class Eager(Patience):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == "lacking" and callable(value):
+                asked.append(value())
+
+    patience = Eager(TIMEOUT_S)
+    Handlers(1, 1, 1, patience).close()
+    assert set(asked) == {0}
