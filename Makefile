@@ -15,7 +15,7 @@ PROTO := face_embedding/v1/face_embedding.proto face_embedding/open_inference/op
 # Where the .proto files that ours imports are installed.
 INCLUDE = $(shell $(BIN)/python -c "import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])")
 
-.PHONY: help setup demo test test-fast test-python serve gateway parity bench peers scale profile stages fuzz soak reliability scale-test screenshot image-test wheels-arm64 audit sbom docs lint types format proto proto-check lock
+.PHONY: help setup demo test test-fast coverage test-python serve gateway parity bench peers scale profile stages fuzz soak reliability scale-test screenshot image-test wheels-arm64 audit sbom docs lint types format proto proto-check lock
 
 help:
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,17 +42,19 @@ $(PHOTOGRAPHS): $(READY)
 	$(BIN)/python -m tarfile --extract build/download/face_recognition-1.3.0.tar.gz build/download
 	touch $@
 
-# Coverage is that of the fast tests: it makes the others, with their servers, take half as long again.
-test: setup $(MANIFESTS)/.ready  ## run all tests, the fast ones with coverage
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n auto --dist loadgroup -m 'not slow'
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'slow and not alone'
+test: setup $(MANIFESTS)/.ready  ## run all tests
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not alone'
 	$(BIN)/python -m pytest -m alone
 
 test-fast: setup  ## run the tests that answer soon, on all processors
 	$(BIN)/python -m pytest -q -n auto -m 'not slow' tests/models tests/server tests/client tests/fuzz
+
+# Which takes them nearly twice as long.
+coverage: setup $(MANIFESTS)/.ready  ## run the fast tests, and tell how much of the code they reach
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n auto --dist loadgroup -m 'not slow'
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # In an environment of its own, so that .venv keeps its Python.
 OTHER = build/venv-$(notdir $(PYTHON))
