@@ -24,7 +24,8 @@ from face_embedding_server.faces.images import Image as Face
 from support import MOBILE, RESNET34, wait_until
 from support.processes import Running, free_port, serving
 
-pytestmark = pytest.mark.slow
+# They have a process on each processor.
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 TIMEOUT_S = 60
 COUNT = 2
