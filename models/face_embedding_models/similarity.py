@@ -17,3 +17,13 @@ def cosines(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArra
     lengths = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
     between: NDArray[np.float64] = (a * b).sum(axis=1) / lengths
     return np.where(np.abs(between) > NEARLY_ONE, np.sign(between), between)
+
+
+def comparable(embeddings: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return which embeddings have a cosine to others, `[rows]`: they are finite, and not zero.
+
+    Args:
+        embeddings: `[rows, size]`.
+    """
+    found: NDArray[np.bool_] = np.isfinite(embeddings).all(axis=1) & embeddings.any(axis=1)
+    return found

@@ -13,7 +13,7 @@ from face_embedding_models.errors import DriftError
 from face_embedding_models.openvino import ir
 from face_embedding_models.openvino.precision import PRECISIONS, REFERENCE, effective
 from face_embedding_models.openvino.running import compile_for, embed
-from face_embedding_models.similarity import cosines
+from face_embedding_models.similarity import comparable, cosines
 from face_embedding_models.store import parts, records, sealed
 from face_embedding_models.store.stored import StoredModel
 
@@ -148,9 +148,7 @@ def _embed(model: StoredModel, precision: str, faces_bgr: Sequence[Face]) -> Emb
     if (runs := effective(compiled, precision)) != precision:
         raise DriftError(f"this machine's processor runs the model at {runs}, not at {precision}")
     embeddings = embed(compiled, faces_bgr).astype(np.float64)
-    is_good = (each.any() and np.isfinite(each).all() for each in embeddings)
-    bad = [number for number, good in enumerate(is_good, start=1) if not good]
-    if bad:
+    if bad := (np.flatnonzero(~comparable(embeddings)) + 1).tolist():
         raise DriftError(
             f"the embeddings of {len(bad)} of {len(faces_bgr)} faces at {precision} are zero or "
             f"not finite, the first that of face {bad[0]} in the order of names: "

@@ -20,6 +20,7 @@ from face_embedding_models.manifest import Manifest
 from face_embedding_models.openvino import making, writing
 from face_embedding_models.openvino.running import Embeddings, compile_for, embed_samples
 from face_embedding_models.sample_faces import sample_faces
+from face_embedding_models.similarity import comparable
 from face_embedding_models.store import Store, parts, sealed
 from face_embedding_models.store.stored import (
     GOLDEN_FILE,
@@ -171,7 +172,7 @@ def read_golden(model: StoredModel) -> Embeddings:
     size, values = model.manifest.input, model.manifest.output.size
     shape = (len(sample_faces(size.width, size.height)), values)
     golden = _array(model.read_golden_file(), shape)
-    if golden is None or not np.isfinite(golden).all() or not golden.any(axis=1).all():
+    if golden is None or not comparable(golden).all():
         raise StoreError(
             f"{model.ir_folder(PRECISION) / GOLDEN_FILE} holds no golden embeddings: these are no "
             f"{shape[0]} embeddings of {shape[1]} values; convert the model again"

@@ -13,6 +13,7 @@ import numpy as np
 
 from face_embedding_models.manifest import Parity
 from face_embedding_models.sample_faces import NamedFace
+from face_embedding_models.similarity import comparable
 from face_embedding_server.errors import OperatorError, Refusal
 from face_embedding_server.evaluation import folders
 from face_embedding_server.evaluation.left_out import LeftOut
@@ -99,8 +100,8 @@ def read_faces(folder: Path, reader: FaceReader) -> tuple[list[NamedFace], dict[
 
 def _embed(backend: Backend, faces: Sequence[NamedFace]) -> Embeddings:
     embeddings = np.stack([backend.embed(face.pixels_bgr) for face in faces])
-    for face, embedding in zip(faces, embeddings, strict=True):
-        if not (np.isfinite(embedding).all() and embedding.any()):
+    for face, is_comparable in zip(faces, comparable(embeddings), strict=True):
+        if not is_comparable:
             raise ParityInputError(
                 f"the network's embedding of {face.name} is zero or not finite, and cannot be "
                 f"compared: leave the image out, or mend the network"
